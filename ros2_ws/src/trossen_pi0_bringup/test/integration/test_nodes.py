@@ -1,0 +1,109 @@
+"""The node table, as launch file and supervisor start it."""
+
+import pytest
+
+from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, parse_command_line
+from trossen_pi0_bringup.nodes import node_specs, recording_command
+from trossen_pi0_core.errors import ParameterError
+
+SERIALS = [
+    "cam_high_serial:=218622270304",
+    "cam_low_serial:=130322272628",
+    "cam_left_wrist_serial:=218622274938",
+    "cam_right_wrist_serial:=128422271347",
+]
+
+
+def specs(*words):
+    return {s.name: s for s in node_specs(arguments(*words))}
+
+
+def arguments(*words):
+    return Arguments(LAUNCH_ARGUMENTS, parse_command_line(list(words)))
+
+
+def test_simulation_is_the_default():
+    nodes = specs()
+    assert list(nodes) == ["sim", "arm_controller", "policy"]
+    assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
+    assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
+    assert nodes["policy"].parameters["backend"] == "expert"
+
+
+def test_real_kit_starts_a_camera_node_for_each_serial():
+    nodes = specs("sim:=false", *SERIALS)
+    assert list(nodes) == [
+        "cam_high",
+        "cam_low",
+        "cam_left_wrist",
+        "cam_right_wrist",
+        "arm_controller",
+        "policy",
+    ]
+    camera = nodes["cam_left_wrist"]
+    assert (camera.package, camera.executable) == ("realsense2_camera", "realsense2_camera_node")
+    assert camera.parameters["serial_no"] == "_218622274938"
+    assert camera.parameters["depth_module.color_profile"] == "640x480x30"
+    assert camera.parameters["enable_depth"] is False
+    assert nodes["arm_controller"].parameters["arm_addresses"] == ("192.168.1.5", "192.168.1.4")
+    assert nodes["policy"].parameters["backend"] == "openpi"
+
+
+def test_d435_has_its_colour_in_another_module():
+    camera = specs("sim:=false", "camera_model:=d435", *SERIALS)["cam_high"]
+    assert camera.parameters["rgb_camera.color_profile"] == "640x480x30"
+    assert "depth_module.color_profile" not in camera.parameters
+
+
+def test_a_topic_can_be_named():
+    nodes = specs("cam_high_topic:=/cam_high/color/image_rect_raw")
+    assert nodes["policy"].parameters["camera_topics"] == (
+        "/cam_high/color/image_rect_raw",
+        "/cam_low/color/image_raw",
+        "/cam_left_wrist/color/image_raw",
+        "/cam_right_wrist/color/image_raw",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sim:=false"], "cam_high_serial: real cameras are told apart by their serial numbers"),
+        (["sim:=false", "seed:=3", *SERIALS], r"\['seed'\]: only for the simulated kit"),
+        (["sim:=false", "backend:=expert", *SERIALS], "backend 'expert' needs the true pose"),
+        (["params_file:=/nowhere/x.yaml"], "params_file: there is no file /nowhere/x.yaml"),
+    ],
+)
+def test_arguments_that_do_not_go_together(words, message):
+    with pytest.raises(ParameterError, match=message):
+        specs(*words)
+
+
+def test_users_parameters_come_after_the_shipped_ones(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    blend_s: 0.2\n")
+    files = specs(f"params_file:={file}")["arm_controller"].parameter_files
+    assert [path.name for path in files] == ["arm_controller.yaml", "mine.yaml"]
+
+
+def test_rviz_may_be_closed_without_ending_the_suite():
+    rviz = specs("rviz:=true")["rviz"]
+    assert not rviz.required
+    assert rviz.arguments[0] == "-d"
+    assert rviz.arguments[1].endswith("bimanual.rviz")
+
+
+def test_recording_names_every_topic_of_a_data_set():
+    command = recording_command(arguments("cam_low_topic:=/low"), "bag")
+    assert command[:7] == ["ros2", "bag", "record", "--storage", "mcap", "--output", "bag"]
+    assert set(command[8:]) == {
+        "/joint_states",
+        "/arm_controller/command",
+        "/arm_controller/status",
+        "/policy/action_chunk",
+        "/policy/status",
+        "/low",
+        "/cam_high/color/image_raw",
+        "/cam_left_wrist/color/image_raw",
+        "/cam_right_wrist/color/image_raw",
+    }

@@ -1,0 +1,1 @@
+"""Starts the suite: one table of arguments and nodes for launch files and the supervisor."""

@@ -1,0 +1,171 @@
+"""The nodes of the suite and how arguments set them: one table for launch files and supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ament_index_python.packages import get_package_share_directory
+
+from trossen_pi0_bringup.arguments import ARM_CONTROLLER, POLICY, SIM, Arguments
+from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_core.errors import ParameterError
+
+PACKAGE = "trossen_pi0_bringup"
+
+REAL_ARM_ADDRESSES = {"left": "192.168.1.5", "right": "192.168.1.4"}
+"""Followers of the stationary kit as it is delivered."""
+
+SIM_ARM_ADDRESSES = {"left": "127.0.0.2", "right": "127.0.0.3"}
+"""Where the simulated kit serves its arms."""
+
+RECORDED_TOPICS = (
+    "/joint_states",
+    "/arm_controller/command",
+    "/arm_controller/status",
+    "/policy/action_chunk",
+    "/policy/status",
+)
+"""Topics of a recording beside the cameras'."""
+
+_COLOUR_MODULE = {"d405": "depth_module", "d435": "rgb_camera"}
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process to start.
+
+    Attributes:
+        name: node name.
+        package: ROS package of the executable.
+        executable: its name.
+        parameters: parameters set by arguments; they win over the files.
+        parameter_files: YAML files, later ones win.
+        arguments: further words of its command line.
+        required: the suite ends when it ends.
+    """
+
+    name: str
+    package: str
+    executable: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameter_files: tuple[Path, ...] = ()
+    arguments: tuple[str, ...] = ()
+    required: bool = True
+
+
+def shipped(kind: str, name: str) -> Path:
+    """Path of an installed file of this package, such as ``shipped("config", "policy.yaml")``."""
+    return Path(get_package_share_directory(PACKAGE)) / kind / name
+
+
+def node_specs(arguments: Arguments) -> list[NodeSpec]:
+    """The processes that the arguments ask for, in the order of their start.
+
+    Raises:
+        ParameterError: arguments that do not go together.
+    """
+    nodes: list[NodeSpec] = []
+    if arguments["sim"]:
+        nodes.append(_suite_node(arguments, SIM, "trossen_pi0_sim", "sim_node", _sim(arguments)))
+    else:
+        _refuse_sim_only(arguments)
+        nodes += [_camera(arguments, camera) for camera in CAMERAS]
+    nodes.append(
+        _suite_node(
+            arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", _arms(arguments)
+        )
+    )
+    nodes.append(
+        _suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
+    )
+    if arguments["rviz"]:
+        layout = str(shipped("rviz", "bimanual.rviz"))
+        nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
+    return nodes
+
+
+def recording_command(arguments: Arguments, folder: str) -> list[str]:
+    """The ``ros2 bag record`` command for everything that a data set needs."""
+    topics = [*RECORDED_TOPICS, *camera_topics(arguments).values()]
+    return ["ros2", "bag", "record", "--storage", "mcap", "--output", folder, "--topics", *topics]
+
+
+def arm_addresses(arguments: Arguments) -> tuple[str, str]:
+    """Addresses of the left and the right arm."""
+    kit = SIM_ARM_ADDRESSES if arguments["sim"] else REAL_ARM_ADDRESSES
+    left, right = (arguments[f"{arm}_arm_address"] or kit[arm] for arm in ("left", "right"))
+    return left, right
+
+
+def camera_topics(arguments: Arguments) -> dict[str, str]:
+    """Camera name -> image topic."""
+    return {c: arguments[f"{c}_topic"] or f"/{c}/color/image_raw" for c in CAMERAS}
+
+
+def _suite_node(
+    arguments: Arguments, name: str, package: str, executable: str, parameters: dict[str, Any]
+) -> NodeSpec:
+    files = [shipped("config", f"{name}.yaml")]
+    if arguments["params_file"]:
+        files.append(_params_file(arguments["params_file"]))
+    return NodeSpec(name, package, executable, parameters, tuple(files))
+
+
+def _params_file(text: str) -> Path:
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise ParameterError(f"params_file: there is no file {path}")
+    return path
+
+
+def _sim(arguments: Arguments) -> dict[str, Any]:
+    return {**arguments.node_parameters(SIM), "arm_addresses": arm_addresses(arguments)}
+
+
+def _arms(arguments: Arguments) -> dict[str, Any]:
+    addresses = arm_addresses(arguments)
+    return {**arguments.node_parameters(ARM_CONTROLLER), "arm_addresses": addresses}
+
+
+def _policy(arguments: Arguments) -> dict[str, Any]:
+    parameters = arguments.node_parameters(POLICY)
+    if "backend" not in arguments.given:
+        parameters["backend"] = "expert" if arguments["sim"] else "openpi"
+    elif arguments["backend"] == "expert" and not arguments["sim"]:
+        raise ParameterError(
+            "backend 'expert' needs the true pose of the object, which only sim:=true has"
+        )
+    parameters["camera_topics"] = tuple(camera_topics(arguments).values())
+    return parameters
+
+
+def _refuse_sim_only(arguments: Arguments) -> None:
+    only_sim = {
+        a.name for a in arguments.table if any(node == SIM for node, _ in a.targets)
+    } & arguments.given
+    if only_sim:
+        raise ParameterError(f"{sorted(only_sim)}: only for the simulated kit, but sim is false")
+
+
+def _camera(arguments: Arguments, camera: str) -> NodeSpec:
+    """A realsense2_camera node; its topics lie under the node's name."""
+    serial = arguments[f"{camera}_serial"]
+    if not serial:
+        raise ParameterError(
+            f"{camera}_serial: real cameras are told apart by their serial numbers, got none; "
+            "`rs-enumerate-devices -s` lists them"
+        )
+    module = _COLOUR_MODULE[arguments["camera_model"]]
+    parameters = {
+        "camera_name": camera,
+        "serial_no": f"_{serial.lstrip('_')}",  # the underscore keeps it a string in YAML
+        "enable_color": True,
+        "enable_depth": False,
+        "enable_infra1": False,
+        "enable_infra2": False,
+        f"{module}.color_profile": arguments["camera_profile"],
+    }
+    return NodeSpec(camera, "realsense2_camera", "realsense2_camera_node", parameters)

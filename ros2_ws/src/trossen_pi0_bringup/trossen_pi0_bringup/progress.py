@@ -1,0 +1,75 @@
+"""One line that says how an episode goes."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from rich.console import Console
+
+from trossen_pi0_bringup.episodes import STAGES, EpisodeResult, EpisodeRunner
+from trossen_pi0_msgs.msg import ControllerStatus, PolicyStatus
+
+
+def _names(message: type) -> dict[int, str]:
+    """Constant values of a status message by their numbers."""
+    return {
+        getattr(message, name): name.lower()
+        for name in dir(message)
+        if name.isupper() and isinstance(getattr(message, name), int)
+    }
+
+
+_CONTROLLER, _POLICY = _names(ControllerStatus), _names(PolicyStatus)
+
+
+class Progress:
+    """Rewrites one line on a terminal; elsewhere prints a line every few seconds."""
+
+    def __init__(self, console: Console, runner: EpisodeRunner, every_s: float = 3.0) -> None:
+        self._console = console
+        self._runner = runner
+        self._every_s = every_s
+        self._shown_s = -math.inf
+        self._seed: int | None = None
+        self._begun_s = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own."""
+        self._console.print(text, markup=False)
+
+    def tick(self, seed: int) -> str:
+        """Shows the present state, if it is time to, and returns it as text."""
+        now = time.monotonic()
+        if seed != self._seed:
+            self._seed, self._begun_s = seed, now
+        line = self._line(seed, now - self._begun_s)
+        interval = 0.2 if self._console.is_terminal else self._every_s
+        if now - self._shown_s >= interval:
+            self._shown_s = now
+            end = "\r" if self._console.is_terminal else "\n"
+            self._console.print(line, markup=False, end=end, overflow="crop", no_wrap=True)
+        return line
+
+    def _line(self, seed: int, elapsed_s: float) -> str:
+        seen = self._runner.recording
+        parts = [f"seed {seed}", f"{elapsed_s:5.1f} s"]
+        if seen.sim is not None:
+            parts.append(f"stage {STAGES.get(seen.sim.stage, '?'):11s}")
+            parts.append(f"real time x{seen.sim.real_time_factor:.2f}")
+        if seen.policy is not None:
+            parts.append(f"policy {_POLICY.get(seen.policy.state, '?')} #{seen.policy.chunk_id}")
+            if math.isfinite(seen.policy.inference_latency_s):
+                parts.append(f"infer {seen.policy.inference_latency_s * 1e3:.0f} ms")
+        if seen.controller is not None:
+            parts.append(f"arms {_CONTROLLER.get(seen.controller.state, '?')}")
+        return " | ".join(parts)
+
+
+def describe_result(result: EpisodeResult) -> str:
+    """The result of an episode in one line."""
+    verdict = "SUCCESS" if result.success else f"FAILURE: {result.reason}"
+    return (
+        f"seed {result.seed} ({result.variant}): {verdict} "
+        f"[{result.duration_s:.1f} s, {result.chunks} chunks, stage {result.stage}]"
+    )

@@ -1,0 +1,1 @@
+"""What the suite knows without ROS and without JAX."""

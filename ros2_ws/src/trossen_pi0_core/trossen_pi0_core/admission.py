@@ -1,0 +1,91 @@
+"""What the motion executor refuses, whatever it is doing: chunks out of time and poses out of reach."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
+from trossen_pi0_core.errors import JointError, MoveRejectedError
+from trossen_pi0_core.limits import JointLimits
+
+SMALLEST_VELOCITY_SCALE = 1e-3
+"""A slower MoveTo is a mistake: it would take hours."""
+
+
+def timing_problem(chunk: ActionChunk, now_ns: int, max_age_ns: int) -> str:
+    """Why the rows of a chunk cannot be executed at this time; empty when they can.
+
+    Args:
+        chunk: at least one row.
+        now_ns: present time [ns].
+        max_age_ns: largest age of the observation, and longest wait for the first row [ns].
+    """
+    age_ns = now_ns - chunk.observation_stamp_ns
+    wait_ns = chunk.t_first_ns - now_ns
+    allowed = f"allowed are {_seconds(max_age_ns, 2)}"
+    if age_ns > max_age_ns:
+        return f"its observation is {_seconds(age_ns, 2)} old, {allowed}"
+    if age_ns < -max_age_ns:
+        return f"its observation is stamped {_seconds(-age_ns, 2)} in the future, {allowed}"
+    if chunk.t_end_ns <= now_ns:
+        return f"all its rows are past, by {_seconds(now_ns - chunk.t_end_ns, 3)}"
+    if wait_ns > max_age_ns:
+        return f"it begins {_seconds(wait_ns, 2)} in the future, {allowed}"
+    return ""
+
+
+def check_goal(limits: JointLimits, goal: NDArray[np.float64], velocity_scale: float) -> None:
+    """Raises MoveRejectedError unless a move to ``goal`` keeps the limits.
+
+    Args:
+        limits: limits of all joints.
+        goal: shape (joints,) [rad; m for carriages].
+        velocity_scale: fraction of the move speed.
+    """
+    if not SMALLEST_VELOCITY_SCALE <= velocity_scale <= 1.0:
+        raise MoveRejectedError(
+            f"velocity_scale must lie in [{SMALLEST_VELOCITY_SCALE}, 1], got {velocity_scale}"
+        )
+    if goal.shape != limits.lower.shape or not np.isfinite(goal).all():
+        raise MoveRejectedError(f"need {limits.lower.size} finite positions, got {goal.tolist()}")
+    outside = np.flatnonzero((goal < limits.lower) | (goal > limits.upper))
+    if outside.size:
+        raise MoveRejectedError(f"{_place(limits, goal, int(outside[0]))}")
+
+
+def holdable(
+    limits: JointLimits, measured: NDArray[np.float64], max_tick_ns: int
+) -> NDArray[np.float64]:
+    """The measured pose, moved inside the position limits by at most one tick's motion.
+
+    Args:
+        limits: limits of all joints.
+        measured: shape (joints,) [rad; m for carriages].
+        max_tick_ns: longest time that one tick accounts for [ns].
+
+    Raises:
+        JointError: values are missing or not finite, or a joint is so far outside its limits that
+            holding it inside would be a jump.
+    """
+    if measured.shape != limits.lower.shape or not np.isfinite(measured).all():
+        raise JointError(
+            f"need {limits.lower.size} finite measured positions, got {measured.tolist()}"
+        )
+    inside = np.clip(measured, limits.lower, limits.upper)
+    reach = limits.velocity * (max_tick_ns / NANOSECONDS)
+    far = np.flatnonzero(np.abs(measured - inside) > reach)
+    if far.size:
+        raise JointError(f"measured {_place(limits, measured, int(far[0]))}; move it by hand")
+    return inside
+
+
+def _place(limits: JointLimits, positions: NDArray[np.float64], i: int) -> str:
+    return (
+        f"{limits.names[i]}: {positions[i]:.4f} lies outside "
+        f"[{limits.lower[i]:.4f}, {limits.upper[i]:.4f}]"
+    )
+
+
+def _seconds(duration_ns: int, digits: int) -> str:
+    return f"{duration_ns / NANOSECONDS:.{digits}f} s"

@@ -1,0 +1,45 @@
+"""Exceptions of the suite. Each message says what was wrong, what was given and what is allowed."""
+
+
+class TrossenPi0Error(Exception):
+    """Base of all errors that the suite raises itself."""
+
+
+class ParameterError(TrossenPi0Error, ValueError):
+    """A parameter has a value that is not allowed."""
+
+
+class InvalidChunkError(TrossenPi0Error, ValueError):
+    """An action chunk is malformed in itself: shape, period or values."""
+
+
+class ChunkRejectedError(TrossenPi0Error):
+    """A well-formed action chunk is not executed: other joints, out of order, stale, or not now."""
+
+
+class MoveRejectedError(TrossenPi0Error):
+    """A requested motion is not started."""
+
+
+class ObservationError(TrossenPi0Error):
+    """An observation cannot be assembled or is malformed."""
+
+
+class ImageError(ObservationError):
+    """A picture has the wrong encoding, type or shape."""
+
+
+class JointError(TrossenPi0Error, ValueError):
+    """Joint names or values do not fit the robot."""
+
+
+class BackendError(TrossenPi0Error):
+    """A policy backend cannot answer."""
+
+
+class BackendUnavailableError(BackendError):
+    """The backend cannot be reached for now; trying again may help."""
+
+
+class DriverError(TrossenPi0Error):
+    """An arm driver failed."""

@@ -1,0 +1,153 @@
+"""Parameters of the arm controller node."""
+
+from __future__ import annotations
+
+import math
+from ipaddress import ip_address
+
+from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
+from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY, JointLimits, per_joint
+from trossen_pi0_core.parameters.spec import parameter, parameters
+
+
+@parameters
+class ArmControllerParameters:
+    """What the arm controller can be told. Lists per arm are in the order of ``arms``."""
+
+    autostart: bool = parameter(True, "Configure and activate the node at start.")
+    mode: str = parameter(
+        "autonomous",
+        "'autonomous' drives the arms; 'test' runs everything and sends nothing.",
+        choices=("autonomous", "test"),
+    )
+    arms: tuple[str, ...] = parameter(("left", "right"), "Names of the arms.")
+    urdf_prefixes: tuple[str, ...] = parameter(
+        ("follower_left_", "follower_right_"), "URDF joint name prefix of each arm."
+    )
+    arm_addresses: tuple[str, ...] = parameter(
+        ("192.168.1.5", "192.168.1.4"), "IP address of each arm's controller."
+    )
+    arm_models: tuple[str, ...] = parameter(
+        ("wxai_v0",), "Driver model name of each arm; one name stands for all."
+    )
+    end_effectors: tuple[str, ...] = parameter(
+        ("wxai_v0_follower",), "Driver end-effector name of each arm; one name stands for all."
+    )
+    connect_timeout_s: float = parameter(
+        5.0, "Longest wait for an arm controller to answer [s].", low=0.5, high=60.0
+    )
+    driver_stale_s: float = parameter(
+        0.1, "An arm whose feedback stands still for this long is a fault [s].", low=0.02, high=5.0
+    )
+    control_rate: float = parameter(
+        100.0, "Rate of the control loop and of /joint_states [Hz].", low=50.0, high=500.0
+    )
+    command_rate: float = parameter(
+        30.0, "Rate of /arm_controller/command, that of the data set [Hz].", low=1.0, high=500.0
+    )
+    status_rate: float = parameter(10.0, "Rate of the status topic [Hz].", low=1.0, high=100.0)
+    blend_s: float = parameter(
+        0.1, "Cross-fade when a newer chunk takes over [s].", low=0.0, high=2.0, live=True
+    )
+    temporal_ensemble_coefficient: float = parameter(
+        math.nan,
+        "ACT's m: weights exp(-m i), oldest first, over all chunks that cover the present; "
+        "NaN: the newest takes over.",
+        low=-10.0,
+        high=10.0,
+        live=True,
+        allow_nan=True,
+    )
+    max_chunk_age_s: float = parameter(
+        5.0, "A chunk whose observation is older is refused [s].", low=0.05, high=60.0, live=True
+    )
+    start_tolerance_s: float = parameter(
+        0.1,
+        "A run whose first row lies further away than this at the speed of MoveTo begins with a "
+        "ramp [s].",
+        low=0.0,
+        high=2.0,
+        live=True,
+    )
+    staged_pose: tuple[float, ...] = parameter(
+        (0.0, math.pi / 3, math.pi / 6, math.pi / 5, 0.0, 0.0, 0.0),
+        "Pose 'staged' of each arm [rad; carriage m]: 7 values for all arms alike, or all joints.",
+    )
+    home_pose: tuple[float, ...] = parameter(
+        (0.0,) * JOINTS_PER_ARM, "Pose 'home', likewise: the arms rest on their bases."
+    )
+    position_lower: tuple[float, ...] = parameter(
+        WXAI_LOWER, "Smallest joint positions [rad; m]; the driver's apply where tighter."
+    )
+    position_upper: tuple[float, ...] = parameter(
+        WXAI_UPPER, "Largest joint positions [rad; m]; the driver's apply where tighter."
+    )
+    velocity_limit: tuple[float, ...] = parameter(
+        WXAI_VELOCITY, "Largest joint speeds [rad/s; m/s]; the driver's apply where tighter."
+    )
+    acceleration_limit: tuple[float, ...] = parameter(
+        (15.0, 15.0, 15.0, 30.0, 30.0, 30.0, 2.5), "Largest accelerations [rad/s^2; m/s^2]."
+    )
+    velocity_fraction: float = parameter(
+        0.7,
+        "Part of the speed limits that is used, so that the driver never trips [1].",
+        low=0.05,
+        high=0.9,
+    )
+    move_velocity_fraction: float = parameter(
+        0.3, "Part of the speed limits that MoveTo and ramps use [1].", low=0.01, high=0.9
+    )
+
+    @property
+    def joint_map(self) -> JointMap:
+        """Names of the joints."""
+        return JointMap(self.arms, self.urdf_prefixes)
+
+    @property
+    def limits(self) -> JointLimits:
+        """Limits of all joints as configured; ``velocity_fraction`` is not yet applied."""
+        size = self.joint_map.size
+        return JointLimits(
+            self.joint_map.urdf_names,
+            per_joint(self.position_lower, size, "position_lower"),
+            per_joint(self.position_upper, size, "position_upper"),
+            per_joint(self.velocity_limit, size, "velocity_limit"),
+            per_joint(self.acceleration_limit, size, "acceleration_limit"),
+        )
+
+    def for_each_arm(self, name: str) -> tuple[str, ...]:
+        """A list parameter with one entry an arm, a single entry repeated."""
+        values = getattr(self, name)
+        return values * len(self.arms) if len(values) == 1 else values
+
+    def check(self) -> None:
+        """Checks what concerns several parameters together."""
+        try:
+            limits = self.limits
+        except JointError as error:
+            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        arms = len(self.arms)
+        for name in ("arm_addresses", "arm_models", "end_effectors"):
+            if len(self.for_each_arm(name)) != arms:
+                raise ParameterError(
+                    f"{name}: need one entry for each of the arms {list(self.arms)}, "
+                    f"got {list(getattr(self, name))}"
+                )
+        for address in self.arm_addresses:
+            try:
+                ip_address(address)
+            except ValueError as error:
+                raise ParameterError(
+                    f"arm_addresses: {address!r} is no IP address, such as '192.168.1.5'"
+                ) from error
+        if len(set(self.arm_addresses)) != arms:
+            raise ParameterError(
+                f"arm_addresses: each arm needs its own, got {list(self.arm_addresses)}"
+            )
+        for name in ("staged_pose", "home_pose"):
+            pose = per_joint(getattr(self, name), limits.lower.size, name)
+            outside = (pose < limits.lower) | (pose > limits.upper)
+            if outside.any():
+                bad = [n for n, out in zip(limits.names, outside, strict=True) if out]
+                raise ParameterError(f"{name}: outside the position limits: {bad}")

@@ -1,0 +1,127 @@
+"""Parameters of the policy node."""
+
+from __future__ import annotations
+
+from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters.spec import parameter, parameters
+
+BACKENDS = ("openpi", "expert", "replay")
+"""Policy backends that can be named."""
+
+
+@parameters
+class PolicyParameters:
+    """What the policy node can be told. Lists per camera are in the order of ``cameras``."""
+
+    autostart: bool = parameter(True, "Configure and activate the node at start.")
+    backend: str = parameter(
+        "openpi",
+        "'openpi': an openpi-compatible server; 'expert': the scripted handover in simulation; "
+        "'replay': a recorded action sequence.",
+        choices=BACKENDS,
+    )
+    prompt: str = parameter(
+        "grab and handover the red cube", "Instruction of runs that bring none.", live=True
+    )
+    arms: tuple[str, ...] = parameter(("left", "right"), "Names of the arms.")
+    urdf_prefixes: tuple[str, ...] = parameter(
+        ("follower_left_", "follower_right_"), "URDF joint name prefix of each arm."
+    )
+    cameras: tuple[str, ...] = parameter(CAMERAS, "Names of the cameras, as the policy knows them.")
+    camera_topics: tuple[str, ...] = parameter(
+        (), "Image topic of each camera; empty: /<camera>/color/image_raw."
+    )
+    image_reliability: str = parameter(
+        "best_effort",
+        "Quality of service of the image subscriptions; best effort matches any publisher.",
+        choices=("best_effort", "reliable"),
+    )
+    image_size: int = parameter(
+        224,
+        "Edge of the square that pictures are fitted into, with padding [pixels].",
+        low=32,
+        high=1024,
+    )
+    sync_tolerance_s: float = parameter(
+        0.05,
+        "Largest distance between a picture and the joint state [s].",
+        low=0.001,
+        high=1.0,
+        live=True,
+    )
+    max_observation_age_s: float = parameter(
+        0.3, "Older joint states or pictures stall the policy [s].", low=0.02, high=10.0, live=True
+    )
+    control_rate: float = parameter(
+        30.0,
+        "Rate of the rows of a chunk, that of the training data [Hz].",
+        low=1.0,
+        high=200.0,
+        live=True,
+    )
+    rate_of_inference: int = parameter(
+        25, "Control steps between two inferences.", low=1, high=1000, live=True
+    )
+    max_duration_s: float = parameter(
+        60.0, "Time limit of runs that bring none [s].", low=0.1, high=86400.0, live=True
+    )
+    start_pose: str = parameter(
+        "staged",
+        "Pose of the arm controller that a run begins from; empty: where the arms are.",
+        live=True,
+    )
+    stall_timeout_s: float = parameter(
+        10.0, "A run without a new chunk for this long fails [s].", low=0.1, high=600.0, live=True
+    )
+    status_rate: float = parameter(5.0, "Rate of the status topic [Hz].", low=0.5, high=50.0)
+    policy_host: str = parameter("127.0.0.1", "openpi: host name or address of the server.")
+    policy_port: int = parameter(8000, "openpi: port of the server.", low=1, high=65535)
+    policy_api_key: str = parameter("", "openpi: API key; empty: none is sent.")
+    connect_timeout_s: float = parameter(
+        5.0, "openpi: longest wait for a connection [s].", low=0.1, high=120.0
+    )
+    inference_timeout_s: float = parameter(
+        10.0, "openpi: longest wait for an answer [s].", low=0.1, high=600.0
+    )
+    expert_horizon: int = parameter(50, "expert: rows of a chunk.", low=2, high=1000)
+    replay_file: str = parameter(
+        "", "replay: .npz file with 'positions' (rows, joints), 'joint_names' and 'rate_hz'."
+    )
+    replay_horizon: int = parameter(50, "replay: rows of a chunk.", low=2, high=1000)
+
+    @property
+    def joint_map(self) -> JointMap:
+        """Names of the joints."""
+        return JointMap(self.arms, self.urdf_prefixes)
+
+    @property
+    def image_topics(self) -> dict[str, str]:
+        """Camera name -> image topic."""
+        topics = self.camera_topics or tuple(f"/{c}/color/image_raw" for c in self.cameras)
+        return dict(zip(self.cameras, topics, strict=True))
+
+    def check(self) -> None:
+        """Checks what concerns several parameters together."""
+        try:
+            JointMap(self.arms, self.urdf_prefixes)
+        except JointError as error:
+            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        unknown = [camera for camera in self.cameras if camera not in CAMERAS]
+        if unknown or len(set(self.cameras)) != len(self.cameras):
+            raise ParameterError(
+                f"cameras: need different names out of {list(CAMERAS)}, got {list(self.cameras)}"
+            )
+        if self.camera_topics and len(self.camera_topics) != len(self.cameras):
+            raise ParameterError(
+                f"camera_topics: need one for each of {list(self.cameras)}, "
+                f"got {list(self.camera_topics)}"
+            )
+        if self.backend == "replay" and not self.replay_file:
+            raise ParameterError("replay_file: the backend 'replay' needs a file")
+        if self.max_observation_age_s < self.sync_tolerance_s:
+            raise ParameterError(
+                f"sync_tolerance_s ({self.sync_tolerance_s}) must not exceed "
+                f"max_observation_age_s ({self.max_observation_age_s})"
+            )

@@ -1,0 +1,38 @@
+"""Parameters of the simulated kit."""
+
+from __future__ import annotations
+
+from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_core.parameters.spec import parameter, parameters
+
+VARIANTS = ("red_cube", "blue_brick", "wooden_block", "disturbance")
+"""Task variants, after the scenarios of the reference's results."""
+
+
+@parameters
+class SimParameters:
+    """What the simulated kit can be told."""
+
+    variant: str = parameter("red_cube", "Task variant of the first episode.", choices=VARIANTS)
+    seed: int = parameter(0, "Seed of the first episode.", low=0, high=2**32 - 1)
+    arm_addresses: tuple[str, ...] = parameter(
+        ("127.0.0.2", "127.0.0.3"), "Loopback addresses that the left and right arm are served on."
+    )
+    width: int = parameter(640, "Width of the pictures [pixels].", low=16, high=1920)
+    height: int = parameter(480, "Height of the pictures [pixels].", low=16, high=1080)
+    fps: float = parameter(30.0, "Rate of each camera [Hz].", low=1.0, high=60.0)
+    image_reliability: str = parameter(
+        "reliable",
+        "Quality of service of the image topics; realsense2_camera's default is reliable.",
+        choices=("best_effort", "reliable"),
+    )
+    status_rate: float = parameter(
+        10.0, "Rate of /sim/status and /sim/ground_truth [Hz].", low=1.0, high=100.0
+    )
+
+    def check(self) -> None:
+        """Checks what concerns several parameters together."""
+        if len(set(self.arm_addresses)) != 2 or len(self.arm_addresses) != 2:
+            raise ParameterError(
+                f"arm_addresses: need two different addresses, got {list(self.arm_addresses)}"
+            )

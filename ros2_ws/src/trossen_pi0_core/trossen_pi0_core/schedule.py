@@ -1,0 +1,70 @@
+"""When the policy is asked again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from trossen_pi0_core.contract import NANOSECONDS
+
+
+class InferenceSchedule:
+    """Asks for an inference every ``rate_of_inference`` control steps.
+
+    The reference client's meaning of the number: control steps between two inferences. An
+    inference that takes longer than that is followed by the next one at once. Times in ns.
+    """
+
+    def __init__(self, rate_of_inference: int, control_period_ns: int) -> None:
+        self.rate_of_inference = rate_of_inference
+        self.control_period_ns = control_period_ns
+        self._last_ns: int | None = None
+
+    def restart(self) -> None:
+        """The next inference is due at once, as at the start of a run or after a failure."""
+        self._last_ns = None
+
+    @property
+    def due_ns(self) -> int:
+        """When the next inference is due [ns]; 0 when at once."""
+        if self._last_ns is None:
+            return 0
+        return self._last_ns + self.rate_of_inference * self.control_period_ns
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether an inference shall begin now; also at once after the clock was set back."""
+        return self._set_back(now_ns) or now_ns >= self.due_ns
+
+    def began(self, now_ns: int) -> None:
+        """An inference has begun; keeps the grid as long as the policy keeps up."""
+        interval = self.rate_of_inference * self.control_period_ns
+        late = now_ns - self.due_ns
+        keeps_up = self._last_ns is not None and 0 <= late < interval
+        self._last_ns = self.due_ns if keeps_up else now_ns
+
+    def _set_back(self, now_ns: int) -> bool:
+        return self._last_ns is not None and now_ns < self._last_ns
+
+
+class LatencyWindow:
+    """Quantiles of the most recent latencies."""
+
+    def __init__(self, size: int = 100) -> None:
+        self._seconds: deque[float] = deque(maxlen=size)
+
+    def __len__(self) -> int:
+        return len(self._seconds)
+
+    def add(self, duration_ns: int) -> None:
+        """Takes one latency [ns]."""
+        self._seconds.append(duration_ns / NANOSECONDS)
+
+    def quantile(self, fraction: float) -> float:
+        """The quantile [s]; NaN before the first latency."""
+        return float(np.quantile(self._seconds, fraction)) if self._seconds else float("nan")
+
+    def quantiles(self, fractions: Sequence[float]) -> list[float]:
+        """Several quantiles [s]; NaN before the first latency."""
+        return [self.quantile(fraction) for fraction in fractions]

@@ -1,0 +1,101 @@
+"""Runs one node as a process, from start to a clean end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.experimental import EventsExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_ros.managed_node import ManagedNode
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+PARENT_VARIABLE = "TROSSEN_PI0_PARENT_PID"
+"""Environment variable with the process that the node shall not outlive; unset: it stands alone."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Makes the node, spins it until SIGINT or SIGTERM, closes it, and returns the exit status.
+
+    The node's callbacks run on one thread, its owner. After that thread has ended ``close`` is
+    called on the main thread, if the node has one, so that hardware is released on every way out.
+    A managed node whose parameters say ``autostart`` is configured and activated before it spins.
+
+    Returns:
+        0 after a signal, 1 when the start or a callback failed, 2 when the node could not be made.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    _end_with_parent()
+    rclpy.init(
+        args=list(args) if args is not None else None,
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    try:
+        node = make_node()
+    except TrossenPi0Error as error:
+        sys.stderr.write(f"error: {error}\n")
+        rclpy.try_shutdown()
+        return EXIT_USAGE
+    try:
+        if isinstance(node, ManagedNode) and node.wants_autostart and not node.autostart():
+            return EXIT_FAILED
+        return _spin(node, stop)
+    finally:
+        close: Callable[[], Any] | None = getattr(node, "close", None)
+        if close:
+            close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _spin(node: Node, stop: threading.Event) -> int:
+    failures: list[BaseException] = []
+    executor = EventsExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+        except BaseException as error:  # noqa: BLE001 - any end of this thread ends the process
+            failures.append(error)
+            node.get_logger().fatal(f"a callback failed: {error!r}")
+        finally:
+            stop.set()
+
+    thread = threading.Thread(target=spin, name=f"{node.get_name()}-callbacks")
+    thread.start()
+    stop.wait()
+    executor.shutdown(timeout_sec=2.0)
+    thread.join(timeout=2.0)
+    if failures:
+        sys.excepthook(type(failures[0]), failures[0], failures[0].__traceback__)
+        return EXIT_FAILED
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Has the kernel send SIGTERM when the parent ends, where the parent asked for that."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it ended before the call
+        os.kill(os.getpid(), signal.SIGTERM)

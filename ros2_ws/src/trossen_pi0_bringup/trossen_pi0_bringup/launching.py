@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from launch import LaunchContext, LaunchDescription
@@ -20,9 +21,16 @@ from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch_ros.actions import Node
 
-from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments
+from trossen_pi0_bringup.arguments import (
+    LAUNCH_ARGUMENTS,
+    Argument,
+    Arguments,
+    parse_command_line,
+)
 from trossen_pi0_bringup.nodes import NodeSpec, node_specs, recording_command
 from trossen_pi0_bringup.transport import transport_environment
+
+LAUNCH_FILE = "bimanual.launch.py"
 
 
 def launch_description() -> LaunchDescription:
@@ -30,6 +38,10 @@ def launch_description() -> LaunchDescription:
     given: dict[str, str] = {}
 
     def remember_given(context: LaunchContext) -> None:
+        if any(word.endswith(LAUNCH_FILE) for word in sys.argv):
+            # Named on the command line and not included by another file: what is typed is for it.
+            # `ros2 launch` itself takes any name without a word.
+            Arguments(LAUNCH_ARGUMENTS, parse_command_line(context.argv))
         names = {argument.name for argument in LAUNCH_ARGUMENTS}
         given.update({n: v for n, v in context.launch_configurations.items() if n in names})
 
@@ -47,31 +59,31 @@ def launch_description() -> LaunchDescription:
         [
             # Before the declarations, which would fill in the defaults.
             OpaqueFunction(function=remember_given),
-            *(
-                DeclareLaunchArgument(
-                    argument.name,
-                    default_value=argument.default_text,
-                    description=argument.spec.description,
-                    choices=list(argument.spec.choices) or None,
-                )
-                for argument in LAUNCH_ARGUMENTS
-                if not argument.default
-            ),
-            *(
-                DeclareLaunchArgument(
-                    argument.name,
-                    default_value="",
-                    description=f"{argument.spec.description} Default: {argument.default}.",
-                )
-                for argument in LAUNCH_ARGUMENTS
-                if argument.default
-            ),
+            *(_declare(argument) for argument in LAUNCH_ARGUMENTS),
             *(
                 SetEnvironmentVariable(name, value)
                 for name, value in transport_environment().items()
             ),
             OpaqueFunction(function=start),
         ]
+    )
+
+
+def _declare(argument: Argument) -> DeclareLaunchArgument:
+    """Shows the default; only arguments that were named are passed on to the nodes."""
+    said, choices = argument.spec.description, argument.spec.choices
+    if argument.default:
+        return DeclareLaunchArgument(
+            argument.name,
+            default_value="",
+            description=f"{said} Default: {argument.default}.",
+            choices=["", *choices] if choices else None,
+        )
+    return DeclareLaunchArgument(
+        argument.name,
+        default_value=argument.default_text,
+        description=said,
+        choices=list(choices) or None,
     )
 
 

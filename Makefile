@@ -1,0 +1,49 @@
+# One target per habit; `make help` lists them. All but help, clean and lock make the environment
+# first, which does nothing when it is up to date.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The interpreter the environment is made from: the one it has, python3 for a new one.
+PYTHON ?= $(or $(realpath .venv/bin/python),python3)
+ARGS ?=
+
+BOOTSTRAP := $(PYTHON) tools/bootstrap.py
+PYTEST := tools/run python -m pytest
+
+.PHONY: help setup sim test test-slow check format bench-stack lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup:  ## make the environment and build the workspace; PYTHON=python3.12 chooses
+	@$(BOOTSTRAP) setup
+
+sim: setup  ## run the simulated robot: make sim ARGS="prompt:='grab the red cube' seed:=3"
+	@exec tools/run python -m trossen_pi0_bringup.sim $(ARGS)
+
+bench-stack: setup  ## measure latency, jitter, CPU and lost pictures of the running stack
+	@exec tools/run python -m trossen_pi0_bringup.bench $(ARGS)
+
+check: setup  ## format, lint, types and the tests that need no ROS
+	tools/run ruff format --check
+	tools/run ruff check
+	tools/run basedpyright
+	$(PYTEST) -m "not slow" tools/test/unit ros2_ws/src/*/test/unit $(ARGS)
+
+test: setup  ## all tests but the slow ones: nodes, simulated robot, tools
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup  ## the slow tests
+	$(PYTEST) -m slow $(ARGS)
+
+format: setup  ## format the code and repair what the linter can
+	tools/run ruff check --fix-only
+	tools/run ruff format
+
+lock:  ## write requirements/*.lock anew from *.in; UPGRADE=1 takes the newest versions
+	@$(BOOTSTRAP) lock $(if $(UPGRADE),--upgrade)
+
+clean:  ## remove the environment, the build and the caches
+	@$(BOOTSTRAP) clean

@@ -1,0 +1,74 @@
+"""Whether the environment works: imports what the nodes need, sends a message, draws a picture.
+
+Run inside the environment with the names of the workspace's packages as arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+_MODULES = (
+    *("numpy", "scipy", "cv2", "av", "PIL", "matplotlib", "msgpack", "websockets", "trimesh"),
+    *("mujoco", "trossen_arm", "trossen_arm_sim", "fast_simplification"),
+    *("rclpy", "rclpy.lifecycle", "rclpy.action", "cv_bridge"),
+    *("sensor_msgs.msg", "diagnostic_msgs.msg", "visualization_msgs.msg", "std_srvs.srv"),
+)
+_SCENE = "<mujoco><worldbody><light pos='0 0 3'/><geom size='.3'/></worldbody></mujoco>"
+
+
+def check_imports(packages: list[str]) -> None:
+    for name in (*_MODULES, *packages):
+        module = importlib.import_module(name)
+        _say(f"{name} {getattr(module, '__version__', '')}".rstrip())
+
+
+def check_conversion() -> None:
+    """A picture there and back through an Image message, which needs a matching numpy."""
+    import numpy as np
+    from cv_bridge import CvBridge
+
+    picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    bridge = CvBridge()
+    back = bridge.imgmsg_to_cv2(bridge.cv2_to_imgmsg(picture, "rgb8"), "rgb8")
+    if not np.array_equal(back, picture):
+        raise SystemExit("cv_bridge does not return the picture it was given")
+    _say("cv_bridge converts")
+
+
+def check_rendering() -> None:
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(_SCENE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with mujoco.Renderer(model, 48, 64) as renderer:
+        renderer.update_scene(data)
+        picture = renderer.render()
+    if picture.max() == 0:
+        raise SystemExit(f"MuJoCo renders only black with MUJOCO_GL={os.environ['MUJOCO_GL']}")
+    _say("MuJoCo renders")
+
+
+def check_middleware() -> None:
+    import rclpy
+
+    rclpy.init(args=["--ros-args", "--log-level", "warn"])
+    try:
+        rclpy.create_node("trossen_pi0_selfcheck").destroy_node()
+    finally:
+        rclpy.shutdown()
+    _say(f"{os.environ['RMW_IMPLEMENTATION']} makes nodes")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    check_imports(sys.argv[1:])
+    check_conversion()
+    check_rendering()
+    check_middleware()

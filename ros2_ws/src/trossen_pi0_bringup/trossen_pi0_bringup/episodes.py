@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -25,6 +23,7 @@ from trossen_pi0_core.errors import ImageError
 from trossen_pi0_msgs.action import RunPolicy
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
 from trossen_pi0_msgs.srv import ResetSim
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import image_to_rgb
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
 
@@ -94,18 +93,15 @@ class EpisodeRunner:
         self._reset = self._node.create_client(ResetSim, "/sim/reset")
         self._run = ActionClient(self._node, RunPolicy, "/policy/run")
         self._goal: ClientGoalHandle | None = None
-        self._executor = EventsExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="episode-runner")
-        self._thread.start()
+        self._callbacks = CallbackThread(self._node)
+        self._callbacks.start()
 
     def close(self) -> None:
         """Stops a run that is under way and leaves the graph."""
         if self._goal is not None:
             self._goal.cancel_goal_async()
         self.end_video()
-        self._executor.shutdown(timeout_sec=1.0)
-        self._thread.join(timeout=1.0)
+        self._callbacks.stop()
         self._node.destroy_node()
         rclpy.try_shutdown()
 
@@ -203,7 +199,7 @@ class EpisodeRunner:
         variant: str,
         max_duration_s: float,
         watch: Watch,
-        settle_s: float = 2.0,
+        settle_s: float = 4.0,
     ) -> EpisodeResult:
         """Resets the simulation, runs the policy once, and judges the episode.
 
@@ -299,5 +295,7 @@ class EpisodeRunner:
         return future.result()
 
     def _wait(self, seconds: float) -> None:
+        if self._callbacks.failure is not None:
+            raise StackError(f"a callback failed: {self._callbacks.failure!r}")
         with self._recording.changed:
             self._recording.changed.wait(seconds)

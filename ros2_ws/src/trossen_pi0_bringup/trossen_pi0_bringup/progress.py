@@ -39,23 +39,27 @@ class Progress:
         self._console.print(text, markup=False)
 
     def tick(self, seed: int) -> str:
-        """Shows the present state, if it is time to, and returns it as text."""
+        """Shows the present state, if it is time to, and returns the first part of it."""
         now = time.monotonic()
         if seed != self._seed:
             self._seed, self._begun_s = seed, now
-        line = self._line(seed, now - self._begun_s)
-        interval = 0.2 if self._console.is_terminal else self._every_s
-        if now - self._shown_s >= interval:
-            self._shown_s = now
-            end = "\r" if self._console.is_terminal else "\n"
-            self._console.print(line, markup=False, end=end, overflow="crop", no_wrap=True)
-        return line
-
-    def _line(self, seed: int, elapsed_s: float) -> str:
         seen = self._runner.recording
-        parts = [f"seed {seed}", f"{elapsed_s:5.1f} s"]
+        stage = STAGES.get(seen.sim.stage, "?") if seen.sim is not None else "?"
+        caption = f"seed {seed} | {now - self._begun_s:5.1f} s | stage {stage:11s}"
+        terminal = self._console.is_terminal
+        if now - self._shown_s >= (0.2 if terminal else self._every_s):
+            self._shown_s = now
+            line = " | ".join([caption, *self._details()])
+            if terminal:
+                self._console.print(line, markup=False, end="\r", overflow="crop", no_wrap=True)
+            else:
+                self._console.print(line, markup=False)
+        return caption
+
+    def _details(self) -> list[str]:
+        seen = self._runner.recording
+        parts: list[str] = []
         if seen.sim is not None:
-            parts.append(f"stage {STAGES.get(seen.sim.stage, '?'):11s}")
             parts.append(f"real time x{seen.sim.real_time_factor:.2f}")
         if seen.policy is not None:
             parts.append(f"policy {_POLICY.get(seen.policy.state, '?')} #{seen.policy.chunk_id}")
@@ -63,7 +67,7 @@ class Progress:
                 parts.append(f"infer {seen.policy.inference_latency_s * 1e3:.0f} ms")
         if seen.controller is not None:
             parts.append(f"arms {_CONTROLLER.get(seen.controller.state, '?')}")
-        return " | ".join(parts)
+        return parts
 
 
 def describe_result(result: EpisodeResult) -> str:

@@ -162,9 +162,9 @@ def _episode(run: _Run, runner: EpisodeRunner, progress: Progress, seed: int) ->
 
     def watch() -> None:
         run.watch()
-        line = progress.tick(seed)
+        caption = progress.tick(seed)
         if video:
-            video.caption = line
+            video.caption = caption
 
     try:
         result = runner.run_episode(

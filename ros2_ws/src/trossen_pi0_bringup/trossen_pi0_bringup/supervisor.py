@@ -94,14 +94,15 @@ class Supervisor:
         """Ends all processes within five seconds; returns the names of those it had to kill."""
         killed: list[str] = []
         for number, grace_s in _ENDING:
-            running = [c for c in self._children if c.process.poll() is None]
-            if number == signal.SIGKILL:
-                killed = [child.spec.name for child in running]
-            for child in running:
+            deadline = time.monotonic() + grace_s
+            # The policy before the arms, the arms before the simulation that serves them.
+            for child in reversed(self._children):
+                if child.process.poll() is not None:
+                    continue
+                if number == signal.SIGKILL:
+                    killed.append(child.spec.name)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.process.pid, number)
-            deadline = time.monotonic() + grace_s
-            for child in running:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.process.wait(max(0.0, deadline - time.monotonic()))
         for child in self._children:

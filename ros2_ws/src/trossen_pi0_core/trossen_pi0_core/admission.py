@@ -1,4 +1,4 @@
-"""What the motion executor refuses, whatever it is doing: chunks out of time and poses out of reach."""
+"""What the motion executor refuses: chunks out of time and poses out of reach."""
 
 from __future__ import annotations
 

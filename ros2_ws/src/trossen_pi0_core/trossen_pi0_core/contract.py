@@ -46,7 +46,9 @@ class Observation:
                 f"state has shape {self.state.shape}, {len(self.joint_names)} joints are named"
             )
         if not np.isfinite(self.state).all():
-            bad = [n for n, v in zip(self.joint_names, self.state, strict=True) if not np.isfinite(v)]
+            bad = [
+                n for n, v in zip(self.joint_names, self.state, strict=True) if not np.isfinite(v)
+            ]
             raise ObservationError(f"joint positions are not finite: {bad}")
         for camera, image in self.images.items():
             check_image(image, camera)

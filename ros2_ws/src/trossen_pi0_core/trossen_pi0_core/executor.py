@@ -27,6 +27,7 @@ __all__ = ["Command", "Counters", "ExecutorConfig", "MotionExecutor", "State"]
 _REMEMBERED_RUNS = 64
 
 _Motion = TypeVar("_Motion", PointToPoint, Stop)
+_Positions = NDArray[np.float64]
 
 
 @dataclass
@@ -48,7 +49,7 @@ class MotionExecutor:
         self,
         config: ExecutorConfig,
         timeline: ChunkTimeline,
-        measured: NDArray[np.float64],
+        measured: _Positions,
         now_ns: int,
     ) -> None:
         """Args:
@@ -75,7 +76,7 @@ class MotionExecutor:
         self._finished_runs: deque[str] = deque(maxlen=_REMEMBERED_RUNS)
 
     @property
-    def command(self) -> NDArray[np.float64]:
+    def command(self) -> _Positions:
         """Last commanded positions, shape (joints,) [rad; m for carriages]."""
         return self._command.copy()
 
@@ -177,7 +178,7 @@ class MotionExecutor:
         distance_s = np.max(distance / self.config.move_limits.velocity)
         return bool(distance_s > self.config.start_tolerance_s)
 
-    def _first_row(self, chunk: ActionChunk, now_ns: int) -> NDArray[np.float64]:
+    def _first_row(self, chunk: ActionChunk, now_ns: int) -> _Positions:
         """The row in force now, inside the position limits."""
         row = min(max(0, now_ns - chunk.t_first_ns) // chunk.period_ns, chunk.horizon - 1)
         return self._inside(chunk.positions[row])
@@ -201,9 +202,7 @@ class MotionExecutor:
 
     # Moves and faults ---------------------------------------------------------------------------
 
-    def start_move(
-        self, goal: NDArray[np.float64], velocity_scale: float, now_ns: int
-    ) -> PointToPoint:
+    def start_move(self, goal: _Positions, velocity_scale: float, now_ns: int) -> PointToPoint:
         """Begins a straight motion in joint space, as soon as the arms are at rest.
 
         A run that is starved ends with it: its policy may be gone.
@@ -231,8 +230,13 @@ class MotionExecutor:
     def stop_move(self, reason: str) -> None:
         """Brings the arms to rest within their accelerations; does nothing without a move."""
         if self._move is not None:
+            self.hold(reason)
+
+    def hold(self, reason: str) -> None:
+        """Ends the run or the move; the arms come to rest within their accelerations."""
+        if self.state not in (State.FAULT, State.ESTOP):
             self._move = None
-            self._enter(State.HOLDING, reason)
+            self._end_run(reason)
 
     def fault(self, reason: str) -> None:
         """Holds until ``clear``; an e-stop stays an e-stop."""
@@ -242,7 +246,7 @@ class MotionExecutor:
         """Holds until ``clear``."""
         self._halt(State.ESTOP, reason)
 
-    def clear(self, measured: NDArray[np.float64], now_ns: int) -> None:
+    def clear(self, measured: _Positions, now_ns: int) -> None:
         """Leaves FAULT or ESTOP and holds at the measured pose; does nothing in other states.
 
         Args:
@@ -290,7 +294,7 @@ class MotionExecutor:
             if self._run:
                 self._run.ramp = _shifted(self._run.ramp, lost_ns)
 
-    def _target(self, now_ns: int, began_ns: int) -> NDArray[np.float64]:
+    def _target(self, now_ns: int, began_ns: int) -> _Positions:
         """Where to be now; ``began_ns`` is when the arms were at the last command."""
         positions = self._followed(now_ns)
         if positions is not None:
@@ -299,7 +303,7 @@ class MotionExecutor:
         self._stop = self._stopping(began_ns)
         return self._inside(self._stop.sample(now_ns)[0])
 
-    def _followed(self, now_ns: int) -> NDArray[np.float64] | None:
+    def _followed(self, now_ns: int) -> _Positions | None:
         """Where the move, the ramp or the chunks lead; None when the arms shall come to rest."""
         if self._move is not None:
             return self._follow_move(self._move, now_ns)
@@ -315,7 +319,7 @@ class MotionExecutor:
         self._run_out(run, now_ns)
         return None
 
-    def _follow_move(self, move: PointToPoint, now_ns: int) -> NDArray[np.float64] | None:
+    def _follow_move(self, move: PointToPoint, now_ns: int) -> _Positions | None:
         if now_ns < move.t_start_ns:
             return None
         if now_ns >= move.t_end_ns:
@@ -323,9 +327,7 @@ class MotionExecutor:
             self._enter(State.HOLDING)
         return move.sample(now_ns)[0]
 
-    def _follow_ramp(
-        self, run: _Run, ramp: PointToPoint, now_ns: int
-    ) -> NDArray[np.float64] | None:
+    def _follow_ramp(self, run: _Run, ramp: PointToPoint, now_ns: int) -> _Positions | None:
         if now_ns < ramp.t_start_ns:
             return None
         if now_ns >= ramp.t_end_ns:
@@ -335,7 +337,7 @@ class MotionExecutor:
         return ramp.sample(now_ns)[0]
 
     def _run_out(self, run: _Run, now_ns: int) -> None:
-        """No row covers the present: a chunk is still to begin, the run has ended, or is starved."""
+        """No row covers the present: one is still to come, the run has ended, or is starved."""
         if run.chunk is not None:
             over = now_ns >= run.chunk.t_end_ns
         else:
@@ -348,16 +350,17 @@ class MotionExecutor:
             self._enter(State.STARVED, "no chunk covers the present")
 
     def _stopping(self, began_ns: int) -> Stop:
-        """How the arms come to rest from the last command; at once where one tick is enough."""
+        """How the arms come to rest from the last command; within a tick where that is enough."""
         if self._stop is not None:
             return self._stop
         acceleration = self.config.limits.acceleration
         stop = Stop.plan(self._command, self._velocity, began_ns, acceleration=acceleration)
         if stop.duration_ns > self._step_ns:
             return stop
-        return Stop(self._command, np.zeros_like(self._command), began_ns, 0)
+        tick_ns = self._step_ns if stop.duration_ns else 0
+        return Stop(self._command, np.zeros_like(self._command), began_ns, tick_ns)
 
-    def _advance(self, target: NDArray[np.float64], step_ns: int) -> None:
+    def _advance(self, target: _Positions, step_ns: int) -> None:
         if not np.isfinite(target).all():
             self.fault("the trajectory is not finite")
             return
@@ -369,7 +372,7 @@ class MotionExecutor:
         self._command = limited.positions
         self._step_ns = step_ns
 
-    def _plan(self, goal: NDArray[np.float64], now_ns: int, scale: float) -> PointToPoint:
+    def _plan(self, goal: _Positions, now_ns: int, scale: float) -> PointToPoint:
         """A motion that begins where and when the arms come to rest."""
         limits = self.config.move_limits
         self._stop = self._stopping(self._tick_ns)
@@ -381,7 +384,7 @@ class MotionExecutor:
             acceleration=limits.acceleration * scale,
         )
 
-    def _inside(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _inside(self, positions: _Positions) -> _Positions:
         return np.clip(positions, self.config.limits.lower, self.config.limits.upper)
 
     def _enter(self, state: State, reason: str = "") -> None:

@@ -33,5 +33,5 @@ def resize_with_pad(image: NDArray[np.uint8], height: int, width: int) -> NDArra
     )
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
     top, left = max(0, (height - scaled_height) // 2), max(0, (width - scaled_width) // 2)
-    canvas[top : top + scaled_height, left : left + scaled_width] = scaled
+    canvas[top : top + scaled_height, left : left + scaled_width] = np.asarray(scaled)
     return canvas

@@ -1,4 +1,4 @@
-"""Observations from streams: the newest joint state, and for each camera the picture nearest to it."""
+"""Observations from streams: a joint state, and for each camera the picture nearest to it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from trossen_pi0_core.contract import NANOSECONDS, Observation, check_image
 from trossen_pi0_core.errors import ObservationError
 from trossen_pi0_core.joints import select_joints
+
+_JOINT_STATES = 512
+"""Joint states kept: a second at 500 Hz, longer than a picture may lag behind them."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class ObservationAssembler:
         self.cameras = tuple(cameras)
         self.tolerances = tolerances
         self._streams = {camera: _Stream() for camera in self.cameras}
-        self._joint_stamps: deque[int] = deque(maxlen=64)
-        self._joints: deque[NDArray[np.float64]] = deque(maxlen=64)
+        self._joint_stamps: deque[int] = deque(maxlen=_JOINT_STATES)
+        self._joints: deque[NDArray[np.float64]] = deque(maxlen=_JOINT_STATES)
 
     def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8]) -> None:
         """Takes a picture, uint8 RGB of shape (height, width, 3).
@@ -140,6 +143,8 @@ class ObservationAssembler:
             i = _nearest(stream.stamps, stamp)
             distance = abs(stream.stamps[i] - stamp)
             if distance > self.tolerances.sync_ns:
+                if stream.stamps[0] > stamp and abs(reached - stamp) <= self.tolerances.sync_ns:
+                    raise ObservationError(self._lagging(reached))
                 problems.append(
                     f"{camera}: nearest picture lies {distance / NANOSECONDS:.3f} s from the joint "
                     f"state, allowed are {self.tolerances.sync_ns / NANOSECONDS:.3f} s"
@@ -147,9 +152,14 @@ class ObservationAssembler:
             images[camera], image_stamps[camera] = stream.images[i], stream.stamps[i]
         if problems:
             raise ObservationError("; ".join(problems))
-        return Observation(
-            stamp, self.joint_names, self._joints[at], images, image_stamps, prompt
-        )
+        return Observation(stamp, self.joint_names, self._joints[at], images, image_stamps, prompt)
+
+    def _lagging(self, reached_ns: int) -> str:
+        """The cameras that are behind, when the pictures of the others no longer reach back."""
+        newest = max(stream.stamps[-1] for stream in self._streams.values())
+        lag = f"newest picture lies {(newest - reached_ns) / NANOSECONDS:.3f} s behind the others'"
+        behind = [c for c, stream in self._streams.items() if stream.stamps[-1] == reached_ns]
+        return "; ".join(f"{camera}: {lag}" for camera in behind)
 
 
 def _nearest(stamps: deque[int], wanted: int) -> int:

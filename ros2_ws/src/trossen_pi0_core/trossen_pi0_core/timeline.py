@@ -39,7 +39,7 @@ class Sample:
 
 
 class ChunkCurve:
-    """A chunk as a curve: monotone cubic between rows (no overshoot), last row held for a period."""
+    """A chunk as a curve: monotone cubic between rows, without overshoot; holds its last row."""
 
     def __init__(self, chunk: ActionChunk, accepted_ns: int) -> None:
         """Args:
@@ -55,7 +55,7 @@ class ChunkCurve:
             self._velocity = self._position.derivative()
 
     def sample(self, now_ns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Position and velocity at ``now_ns``; before and after the rows the nearest row, at rest."""
+        """Position and velocity at ``now_ns``; outside the rows the nearest row, at rest."""
         chunk = self.chunk
         elapsed_ns = now_ns - chunk.t_first_ns
         if elapsed_ns < 0 or chunk.horizon == 1:
@@ -108,6 +108,7 @@ class ChunkTimeline:
         self.ensemble_coefficient = ensemble_coefficient
         self._hold: Stop | None = None
         self._hold_start_ns = 0
+        self._last: NDArray[np.float64] | None = None
         self._curves: list[ChunkCurve] = []
 
     def __len__(self) -> int:
@@ -117,6 +118,7 @@ class ChunkTimeline:
         """Forgets all chunks, as between runs."""
         self._curves.clear()
         self._hold = None
+        self._last = None
 
     def add(
         self,
@@ -138,6 +140,7 @@ class ChunkTimeline:
         if not any(curve.chunk.covers(now_ns) for curve in self._curves):
             self._curves = [c for c in self._curves if now_ns < c.start_ns <= curve.start_ns]
             self._rest(stop or _at_rest(hold, now_ns), [*self._curves, curve])
+            self._last = None
         self._curves.append(curve)
         del self._curves[:-_MAX_CHUNKS]
 
@@ -146,11 +149,13 @@ class ChunkTimeline:
         self._prune(now_ns)
         begun = [curve for curve in self._curves if curve.start_ns <= now_ns]
         if not any(curve.chunk.covers(now_ns) for curve in begun):
+            self._pause([curve for curve in self._curves if curve.start_ns > now_ns], now_ns)
             return None
         if math.isnan(self.ensemble_coefficient):
             positions, velocities = self._cross_fade(begun, now_ns)
         else:
             positions, velocities = self._ensemble(begun, now_ns)
+        self._last = positions
         return Sample(positions, velocities, begun[-1].chunk)
 
     def _cross_fade(self, begun: list[ChunkCurve], now_ns: int) -> _Point:
@@ -161,22 +166,37 @@ class ChunkTimeline:
         return point
 
     def _ensemble(self, begun: list[ChunkCurve], now_ns: int) -> _Point:
-        """Fades from the hold to the weighted mean of all chunks; the oldest comes first."""
+        """Fades from the hold to the mean of all chunks, weighted by exp(-m i).
+
+        ``i`` counts the older members. One that is half faded in or out counts half, so that no
+        weight jumps when another member comes or goes.
+        """
+        m = self.ensemble_coefficient
         weights: list[float] = []
         rates: list[float] = []
-        shares = [math.exp(-self.ensemble_coefficient * i) for i in range(len(begun))]
-        for share, curve in zip(shares, begun, strict=True):
+        older, older_rate = 0.0, 0.0
+        for curve in begun:
             rise, rise_rate = curve.fade(now_ns, self.blend_ns)
             fall, fall_rate = curve.fade_out(now_ns, self.blend_ns)
-            weights.append(share * rise * fall)
-            rates.append(share * (rise_rate * fall + rise * fall_rate))
+            presence, presence_rate = rise * fall, rise_rate * fall + rise * fall_rate
+            share = math.exp(-m * older)
+            weights.append(share * presence)
+            rates.append(share * (presence_rate - m * older_rate * presence))
+            older, older_rate = older + presence, older_rate + presence_rate
         if not any(weights):
-            weights, rates = shares, [0.0] * len(shares)
+            weights, rates = [1.0] * len(begun), [0.0] * len(begun)
         mean = _weighted_mean([c.sample(now_ns) for c in begun], weights, rates)
         if self._hold is None:
             return mean
         fade = _smooth(now_ns - self._hold_start_ns, self.blend_ns)
         return _mixed(self._hold.sample(now_ns), mean, fade)
+
+    def _pause(self, later: list[ChunkCurve], now_ns: int) -> None:
+        """The arms hold what was sampled last until the ``later`` chunks begin."""
+        if later and self._last is not None:
+            self._curves = later
+            self._rest(_at_rest(self._last, now_ns), later)
+            self._last = None
 
     def _rest(self, stop: Stop, curves: list[ChunkCurve]) -> None:
         """The first of ``curves`` to begin shall fade in from a stop."""
@@ -201,12 +221,13 @@ class ChunkTimeline:
                 return
 
     def _drop_ended(self, now_ns: int) -> None:
-        """Drops the chunks that are over; a later one then begins where the last of them ended."""
+        """Drops the chunks that are over; a later one then begins where they have led."""
         kept = [curve for curve in self._curves if now_ns < curve.chunk.t_end_ns]
-        ended = [curve for curve in self._curves if now_ns >= curve.chunk.t_end_ns]
-        if ended and kept and all(now_ns <= curve.start_ns for curve in kept):
-            last = max(ended, key=lambda curve: curve.chunk.t_end_ns)
-            self._rest(_at_rest(last.chunk.positions[-1], now_ns), kept)
+        over = len(kept) < len(self._curves)
+        if over and kept and all(now_ns <= curve.start_ns for curve in kept):
+            stop = self._hold if self._last is None else _at_rest(self._last, now_ns)
+            if stop:
+                self._rest(stop, kept)
         self._curves = kept
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from cv_bridge import CvBridge, CvBridgeError
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
@@ -16,8 +15,15 @@ from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.errors import ImageError, InvalidChunkError
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 
-_COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8")
-_bridge = CvBridge()
+_FORWARD, _BACKWARD = slice(0, 3), slice(2, None, -1)
+
+_COLOURS = {
+    "rgb8": (3, _FORWARD),
+    "bgr8": (3, _BACKWARD),
+    "rgba8": (4, _FORWARD),
+    "bgra8": (4, _BACKWARD),
+}
+"""Encoding -> number of its channels, and where red, green and blue are among them."""
 
 
 def time_ns(stamp: Time | Duration) -> int:
@@ -41,22 +47,22 @@ def image_to_rgb(message: Image) -> NDArray[np.uint8]:
     Raises:
         ImageError: no colour encoding, or the data does not fit the size.
     """
-    if message.encoding not in _COLOUR_ENCODINGS:
+    if message.encoding not in _COLOURS:
         raise ImageError(
-            f"encoding {message.encoding!r} is not one of {list(_COLOUR_ENCODINGS)}; "
+            f"encoding {message.encoding!r} is not one of {list(_COLOURS)}; "
             "is this the colour topic?"
         )
-    channels = 3 if message.encoding in ("rgb8", "bgr8") else 4
-    needed = message.height * message.step
-    if message.step < message.width * channels or len(message.data) != needed or not needed:
+    channels, rgb = _COLOURS[message.encoding]
+    height, width, step = message.height, message.width, message.step
+    used = width * channels
+    if not height or not width or step < used or len(message.data) != height * step:
         raise ImageError(
-            f"{message.width}x{message.height} {message.encoding} with step {message.step} needs "
-            f"{needed} bytes of data, got {len(message.data)}"
+            f"a {width}x{height} picture in {message.encoding} has pixels, a step of at least "
+            f"{used} and {height} steps of data, got step {step} and {len(message.data)} bytes"
         )
-    try:
-        return np.asarray(_bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"))
-    except CvBridgeError as error:
-        raise ImageError(f"{message.encoding} picture cannot be converted: {error}") from error
+    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)  # may end in padding
+    pixels = rows[:, :used].reshape(height, width, channels)
+    return np.ascontiguousarray(pixels[..., rgb])
 
 
 def chunk_to_msg(chunk: ActionChunk, published_ns: int) -> ActionChunkMsg:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
 
+from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from typing_extensions import override
 
@@ -17,12 +19,38 @@ class ManagedNode(LifecycleNode):
     """A lifecycle node whose transitions log why they fail and which can start by itself.
 
     Subclasses implement ``configure``, ``activate``, ``deactivate`` and ``cleanup``. They raise
-    to refuse a transition; ``cleanup`` must also work half way through a failed ``configure``.
+    to refuse a transition; ``deactivate`` must also work half way through a failed ``activate``,
+    and ``cleanup`` half way through a failed ``configure``.
+
+    Attributes:
+        active: between ``activate`` and ``deactivate``.
+        stopping: set when the process shall end; a long wait in a transition ends then.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.active = False
+        self.stopping = threading.Event()
+        for service in self.services:
+            if service.srv_name.endswith("/change_state"):
+                change: Callable[..., Any] = service.callback
+                guarded: Any = functools.partial(self._change_state, change)
+                service.callback = guarded
+
+    def _change_state(
+        self,
+        change: Callable[..., Any],
+        request: ChangeState.Request,
+        response: ChangeState.Response,
+    ) -> ChangeState.Response:
+        """Refuses a transition that the present state does not have; rclpy would end the node."""
+        try:
+            return change(request, response)
+        except RuntimeError as error:
+            transition = request.transition.label or request.transition.id
+            self.get_logger().error(f"transition {transition!r} is not possible now: {error}")
+            response.success = False
+            return response
 
     @property
     def wants_autostart(self) -> bool:
@@ -80,6 +108,7 @@ class ManagedNode(LifecycleNode):
         if result == TransitionCallbackReturn.SUCCESS and self._attempt("activate", self.activate):
             self.active = True
             return result
+        self._attempt("deactivate", self.deactivate)
         super().on_deactivate(state)
         return TransitionCallbackReturn.FAILURE
 

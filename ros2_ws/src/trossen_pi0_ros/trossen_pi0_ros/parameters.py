@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import (
@@ -18,6 +19,8 @@ from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ParameterSpec, from_values, replaced, specs
 
 P = TypeVar("P")
+
+_OF_EVERY_NODE = ("use_sim_time", "start_type_description_service")
 
 _LIST_TYPES = {
     bool: Parameter.Type.BOOL_ARRAY,
@@ -45,16 +48,31 @@ class NodeParameters(Generic[P]):
             on_change: called with the new parameters after each accepted change.
 
         Raises:
-            ParameterError: a value that is not allowed.
+            ParameterError: a value that is not allowed, or one for an unknown parameter.
         """
         self._specs = {spec.name: spec for spec in specs(cls)}
         self._on_change = on_change
-        overrides: dict[str, Any] = {}
-        for spec in self._specs.values():
-            overrides[spec.name] = _plain(_declare(node, spec))
-        self.value: P = from_values(cls, overrides)
+        self._refuse_unknown(node)
+        values = {spec.name: _declare(node, spec) for spec in self._specs.values()}
+        self.value: P = from_values(cls, values)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
+
+    def _refuse_unknown(self, node: Node) -> None:
+        """ROS ignores values for parameters that nobody declares; here they are mistakes."""
+        with node.handle:
+            given: dict[str, Parameter] = node.handle.get_parameters(Parameter)
+        unknown = sorted(name for name in given if not self._known(name))
+        if unknown:
+            close = get_close_matches(unknown[0], self._specs, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ParameterError(
+                f"unknown parameters {unknown} of node {node.get_name()!r}{hint}; "
+                f"known are {sorted(self._specs)}"
+            )
+
+    def _known(self, name: str) -> bool:
+        return name in self._specs or name in _OF_EVERY_NODE or name.startswith("qos_overrides.")
 
     def _changes(self, parameters: list[Parameter]) -> dict[str, Any]:
         return {p.name: _plain(p.value) for p in parameters if p.name in self._specs}
@@ -81,37 +99,51 @@ def _declare(node: Node, spec: ParameterSpec) -> Any:
     dataclass checks types and ranges; the ranges are declared for ``ros2 param describe``.
     """
     default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-    if default == []:
-        default = Parameter(spec.name, _LIST_TYPES[spec.type], [])
-        default = default.value
-    try:
-        return node.declare_parameter(spec.name, default, descriptor(spec)).value
-    except Exception as error:
-        raise ParameterError(f"{spec.name}: {error}") from error
+    loose = ParameterDescriptor(dynamic_typing=True)
+    value = _plain(node.declare_parameter(spec.name, default, loose).value)
+    if spec.is_list and not value:  # an empty list in YAML arrives as None
+        value = ()
+        node.set_parameters([Parameter(spec.name, _LIST_TYPES[spec.type], [])])
+    value = spec.check(value)
+    node.set_descriptor(spec.name, descriptor(spec))
+    return value
 
 
 def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     """The parameter as ``ros2 param describe`` shows it."""
-    constraints = []
-    if spec.choices:
-        constraints.append(f"one of {list(spec.choices)}")
-    if spec.allow_nan:
-        constraints.append("NaN: none")
     described = ParameterDescriptor(
         description=spec.description,
-        additional_constraints="; ".join(constraints),
+        additional_constraints="; ".join(_constraints(spec)),
         read_only=spec.read_only,
         dynamic_typing=True,
     )
-    if spec.low is None or spec.high is None or spec.is_list or spec.allow_nan:
+    if not _has_ros_range(spec) or spec.low is None or spec.high is None:
         return described
     if spec.type is int:
         described.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
-    elif spec.type is float:
+    else:
         described.floating_point_range = [
             FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))
         ]
     return described
+
+
+def _has_ros_range(spec: ParameterSpec) -> bool:
+    """ROS knows ranges with two ends, of single numbers, and without NaN."""
+    return None not in (spec.low, spec.high) and not spec.is_list and not spec.allow_nan
+
+
+def _constraints(spec: ParameterSpec) -> list[str]:
+    """What is allowed and has no place in the other fields of a descriptor."""
+    each = "each " if spec.is_list else ""
+    constraints: list[str] = []
+    if spec.choices:
+        constraints.append(f"{each}one of {list(spec.choices)}")
+    if (spec.low, spec.high) != (None, None) and not _has_ros_range(spec):
+        constraints.append(f"{each}in {spec.allowed_range}" if each else spec.allowed_range)
+    if spec.allow_nan:
+        constraints.append("NaN: none")
+    return constraints
 
 
 def _plain(value: Any) -> Any:

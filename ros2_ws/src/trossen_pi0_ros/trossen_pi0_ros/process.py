@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
-from rclpy.experimental import EventsExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -21,6 +20,8 @@ from trossen_pi0_ros.managed_node import ManagedNode
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+
+_SIGNAL_POLL_S = 0.1
 
 PARENT_VARIABLE = "TROSSEN_PI0_PARENT_PID"
 """Environment variable with the process that the node shall not outlive; unset: it stands alone."""
@@ -33,7 +34,8 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
 
     The node's callbacks run on one thread, its owner. After that thread has ended ``close`` is
     called on the main thread, if the node has one, so that hardware is released on every way out.
-    A managed node whose parameters say ``autostart`` is configured and activated before it spins.
+    A managed node whose parameters say ``autostart`` is configured and activated before it spins,
+    on the same thread; a signal in the meantime sets its ``stopping``.
 
     Returns:
         0 after a signal, 1 when the start or a callback failed, 2 when the node could not be made.
@@ -42,10 +44,12 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _end_with_parent()
-    rclpy.init(
-        args=list(args) if args is not None else None,
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
+    words = list(args) if args is not None else None
+    try:
+        rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rclpy raises for ROS arguments it cannot read
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
     try:
         node = make_node()
     except TrossenPi0Error as error:
@@ -53,8 +57,6 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         rclpy.try_shutdown()
         return EXIT_USAGE
     try:
-        if isinstance(node, ManagedNode) and node.wants_autostart and not node.autostart():
-            return EXIT_FAILED
         return _spin(node, stop)
     finally:
         close: Callable[[], Any] | None = getattr(node, "close", None)
@@ -66,12 +68,19 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
 
 def _spin(node: Node, stop: threading.Event) -> int:
     failures: list[BaseException] = []
-    executor = EventsExecutor()
+    refused = threading.Event()
+    # Not EventsExecutor: in rclpy 7.1 its spin() without a time limit answers nothing, it turns a
+    # pending await into a busy loop, and it refuses coroutines as service callbacks.
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
 
     def spin() -> None:
         try:
-            executor.spin()
+            if isinstance(node, ManagedNode) and node.wants_autostart and not node.autostart():
+                refused.set()
+                return
+            while not stop.is_set():
+                executor.spin_once()
         except ExternalShutdownException:
             return
         except BaseException as error:  # noqa: BLE001 - any end of this thread ends the process
@@ -80,15 +89,23 @@ def _spin(node: Node, stop: threading.Event) -> int:
         finally:
             stop.set()
 
-    thread = threading.Thread(target=spin, name=f"{node.get_name()}-callbacks")
+    # A daemon, so that a callback that never returns cannot keep the process.
+    thread = threading.Thread(target=spin, name=f"{node.get_name()}-callbacks", daemon=True)
     thread.start()
-    stop.wait()
-    executor.shutdown(timeout_sec=2.0)
+    # Python runs signal handlers on this thread between two waits; one that comes just before a wait
+    # without an end would not be noticed.
+    while not stop.wait(_SIGNAL_POLL_S):
+        pass
+    interrupted = thread.is_alive() and not refused.is_set()
+    if isinstance(node, ManagedNode):
+        node.stopping.set()
+    # A task ends spin_once; to shut down an executor that still spins is a race in rclpy.
+    executor.create_task(lambda: None)
     thread.join(timeout=2.0)
     if failures:
         sys.excepthook(type(failures[0]), failures[0], failures[0].__traceback__)
         return EXIT_FAILED
-    return 0
+    return EXIT_FAILED if refused.is_set() and not interrupted else 0
 
 
 def _end_with_parent() -> None:

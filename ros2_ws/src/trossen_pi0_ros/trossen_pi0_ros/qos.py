@@ -9,15 +9,18 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 
+_RELIABILITIES = {
+    "best_effort": ReliabilityPolicy.BEST_EFFORT,
+    "reliable": ReliabilityPolicy.RELIABLE,
+}
+
 
 def image_qos(reliability: str, depth: int = 2) -> QoSProfile:
     """For pictures: the newest few; ``reliability`` is 'best_effort' or 'reliable'."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE
-        if reliability == "reliable"
-        else ReliabilityPolicy.BEST_EFFORT,
+        reliability=_RELIABILITIES[reliability],
         durability=DurabilityPolicy.VOLATILE,
     )
 

@@ -66,7 +66,11 @@ class AlohaLayout:
         actions = answer.get("actions")
         joints = len(self.joint_names)
         if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
-            given = f"{actions.dtype} array" if isinstance(actions, np.ndarray) else type(actions).__name__
+            given = (
+                f"{actions.dtype} array"
+                if isinstance(actions, np.ndarray)
+                else type(actions).__name__
+            )
             raise BackendError(
                 f"the answer needs a numeric array 'actions', got {given}; "
                 f"its keys are {sorted(map(str, answer))}"

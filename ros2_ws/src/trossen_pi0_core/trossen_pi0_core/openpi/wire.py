@@ -1,8 +1,8 @@
-"""openpi's wire format: MessagePack with numpy arrays and scalars (``openpi_client/msgpack_numpy.py``).
+"""openpi's wire format: MessagePack with numpy arrays and scalars (``openpi_client``).
 
 An array is the map ``{b"__ndarray__": True, b"data": bytes, b"dtype": dtype.str, b"shape": list}``
-in C order, a numpy scalar ``{b"__npgeneric__": True, b"data": item, b"dtype": dtype.str}``. Decoding
-trusts nothing: every size is checked before memory of that size is touched.
+in C order, a numpy scalar ``{b"__npgeneric__": True, b"data": item, b"dtype": dtype.str}``.
+Decoding trusts nothing: every size is checked before memory of that size is touched.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def packb(value: Any) -> bytes:
         WireFormatError: a type or dtype that the format does not have.
     """
     try:
-        return msgpack.packb(value, default=_encode)
+        packed: Any = msgpack.packb(value, default=_encode)
     except WireFormatError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
         raise WireFormatError(f"cannot be packed: {error}") from error
+    return packed
 
 
 def unpackb(data: bytes) -> Any:
@@ -68,7 +69,7 @@ def unpackb(data: bytes) -> Any:
         raise WireFormatError(
             f"{len(data)} bytes are not a MessagePack message: {error or type(error).__name__}"
         ) from error
-    _check_nesting(value)
+    _check(value)
     return value
 
 
@@ -76,7 +77,9 @@ def _encode(value: Any) -> dict[bytes, Any]:
     if not isinstance(value, (np.ndarray, np.generic)):
         raise WireFormatError(f"values of type {type(value).__name__} cannot be sent")
     if value.dtype.kind in _REFUSED_KINDS:
-        raise WireFormatError(f"dtype {value.dtype} cannot be sent; structured, object and complex cannot")
+        raise WireFormatError(
+            f"dtype {value.dtype} cannot be sent; structured, object and complex cannot"
+        )
     if isinstance(value, np.ndarray):
         return {
             b"__ndarray__": True,
@@ -111,7 +114,7 @@ def _array(fields: dict[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ndarray(shape=tuple(shape), dtype=dtype, buffer=data)
 
 
-def _scalar(fields: dict[Any, Any]) -> np.generic:
+def _scalar(fields: dict[Any, Any]) -> Any:
     if set(fields) != _SCALAR_KEYS or fields[b"__npgeneric__"] is not True:
         raise WireFormatError(f"a numpy scalar has the keys {sorted(map(str, fields))}")
     dtype, item = _dtype(fields[b"dtype"]), fields[b"data"]
@@ -121,7 +124,8 @@ def _scalar(fields: dict[Any, Any]) -> np.generic:
         return np.array(item, dtype=dtype)[()]
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= item <= np.iinfo(dtype).max:
         raise WireFormatError(f"a numpy scalar {dtype} cannot hold {item}")
-    return dtype.type(item)
+    with np.errstate(over="ignore"):  # a float beyond the dtype is infinite in it
+        return dtype.type(item)
 
 
 def _dtype(text: Any) -> np.dtype[Any]:
@@ -140,9 +144,12 @@ def _refuse_extension(code: int, data: bytes) -> Any:
     raise WireFormatError(f"extension type {code} ({len(data)} bytes) is not part of the format")
 
 
-def _check_nesting(value: Any) -> None:
+def _check(value: Any) -> None:
+    """Refuses what MessagePack decodes by itself and openpi's format does not have."""
     level = [value]
     for _ in range(MAX_NESTING + 1):
+        if any(isinstance(item, msgpack.Timestamp) for item in level):
+            raise WireFormatError("timestamps are not part of the format")
         level = [child for item in level for child in _children(item)]
         if not level:
             return

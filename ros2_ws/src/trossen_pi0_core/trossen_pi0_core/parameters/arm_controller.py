@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from ipaddress import ip_address
 
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY, JointLimits, per_joint
-from trossen_pi0_core.parameters.spec import parameter, parameters
+from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 
 @parameters
@@ -135,12 +134,7 @@ class ArmControllerParameters:
                     f"got {list(getattr(self, name))}"
                 )
         for address in self.arm_addresses:
-            try:
-                ip_address(address)
-            except ValueError as error:
-                raise ParameterError(
-                    f"arm_addresses: {address!r} is no IP address, such as '192.168.1.5'"
-                ) from error
+            check_address("arm_addresses", address)
         if len(set(self.arm_addresses)) != arms:
             raise ParameterError(
                 f"arm_addresses: each arm needs its own, got {list(self.arm_addresses)}"

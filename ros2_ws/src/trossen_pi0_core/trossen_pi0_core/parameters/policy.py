@@ -62,7 +62,11 @@ class PolicyParameters:
         live=True,
     )
     rate_of_inference: int = parameter(
-        25, "Control steps between two inferences.", low=1, high=1000, live=True
+        25,
+        "Control steps between two inferences, at most the rows of a chunk.",
+        low=1,
+        high=1000,
+        live=True,
     )
     max_duration_s: float = parameter(
         60.0, "Time limit of runs that bring none [s].", low=0.1, high=86400.0, live=True
@@ -84,6 +88,13 @@ class PolicyParameters:
     )
     inference_timeout_s: float = parameter(
         10.0, "openpi: longest wait for an answer [s].", low=0.1, high=600.0
+    )
+    warmup_timeout_s: float = parameter(
+        120.0,
+        "openpi: longest wait for the answer to the trial observation after each connection, for "
+        "which a server may have to compile [s]; 0: none is sent.",
+        low=0.0,
+        high=3600.0,
     )
     expert_horizon: int = parameter(50, "expert: rows of a chunk.", low=2, high=1000)
     replay_file: str = parameter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trossen_pi0_core.errors import ParameterError
-from trossen_pi0_core.parameters.spec import parameter, parameters
+from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 VARIANTS = ("red_cube", "blue_brick", "wooden_block", "disturbance")
 """Task variants, after the scenarios of the reference's results."""
@@ -36,3 +36,5 @@ class SimParameters:
             raise ParameterError(
                 f"arm_addresses: need two different addresses, got {list(self.arm_addresses)}"
             )
+        for address in self.arm_addresses:
+            check_address("arm_addresses", address)

@@ -7,16 +7,24 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar, Union
+from ipaddress import ip_address
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from typing_extensions import dataclass_transform
 
 from trossen_pi0_core.errors import ParameterError
 
-Value = Union[
-    bool, int, float, str, tuple[bool, ...], tuple[int, ...], tuple[float, ...], tuple[str, ...]
-]
+Value: TypeAlias = (
+    bool
+    | int
+    | float
+    | str
+    | tuple[bool, ...]
+    | tuple[int, ...]
+    | tuple[float, ...]
+    | tuple[str, ...]
+)
 """What a parameter can be."""
 
 P = TypeVar("P")
@@ -125,20 +133,20 @@ def parameter(
     return dataclasses.field(default=default, metadata={_KEY: meta})
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(parameter,))
+@dataclass_transform(frozen_default=True)
 def parameters(cls: type[P]) -> type[P]:
     """Makes a class of ``parameter`` fields a frozen dataclass that checks each value.
 
     A method ``check(self)``, if there is one, then checks what concerns several values together.
     """
 
-    def __post_init__(self: Any) -> None:
+    def check_all(self: Any) -> None:
         for spec in specs(type(self)):
             object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
         if hasattr(self, "check"):
             self.check()
 
-    cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
+    cls.__post_init__ = check_all  # pyright: ignore[reportAttributeAccessIssue]
     return dataclasses.dataclass(frozen=True)(cls)
 
 
@@ -153,7 +161,8 @@ def _spec(field: dataclasses.Field[Any], hint: Any) -> ParameterSpec:
     item = typing.get_args(hint)[0] if is_list else hint
     if isinstance(item, types.UnionType) or item not in (bool, int, float, str):
         raise TypeError(f"{field.name}: parameters cannot be of type {hint}")
-    return ParameterSpec(field.name, item, is_list, field.default, **field.metadata[_KEY])
+    default: Any = field.default
+    return ParameterSpec(field.name, item, is_list, default, **field.metadata[_KEY])
 
 
 def from_values(cls: type[P], values: Mapping[str, Any]) -> P:
@@ -183,3 +192,13 @@ def replaced(params: P, values: Mapping[str, Any]) -> P:
             raise ParameterError(f"{name} is fixed while the node is configured")
     current = {name: getattr(params, name) for name in by_name}
     return type(params)(**{**current, **values})
+
+
+def check_address(name: str, address: str) -> None:
+    """Raises ParameterError unless a parameter's value is an IP address."""
+    try:
+        ip_address(address)
+    except ValueError as error:
+        raise ParameterError(
+            f"{name}: {address!r} is no IP address, such as '192.168.1.5'"
+        ) from error

@@ -1,0 +1,249 @@
+"""The whole stack as people start it: real nodes, real driver, simulated kit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import av
+import numpy as np
+import psutil
+import pytest
+import websockets.sync.server
+from domain_coordinator import domain_id
+from openpi_client import msgpack_numpy
+
+from trossen_pi0_core.joints import JointMap
+
+PICTURES = ["camera_width:=160", "camera_height:=120", "camera_fps:=15"]
+ARMS = ["left_arm_address:=127.0.0.112", "right_arm_address:=127.0.0.113"]
+
+
+class Stack:
+    """One call of ``python -m trossen_pi0_bringup.sim`` in a ROS domain of its own."""
+
+    def __init__(self, folder, domain, *words):
+        self.folder = folder
+        self.output = folder / "output.txt"
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "trossen_pi0_bringup.sim",
+                    f"run_dir:={folder}",
+                    "video:=false",
+                    *ARMS,
+                    *PICTURES,
+                    *words,
+                ],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+            )
+
+    def wait(self, timeout_s):
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {timeout_s} s:\n{self.text()}")
+
+    def wait_for(self, text, timeout_s=60.0):
+        deadline = time.monotonic() + timeout_s
+        while text not in self.text():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                pytest.fail(f"no {text!r} in the output:\n{self.text()}")
+            time.sleep(0.05)
+
+    def text(self):
+        return self.output.read_text(errors="replace")
+
+    def nodes(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def summary(self):
+        return json.loads((self.folder / "summary.json").read_text())
+
+
+@pytest.fixture
+def start(tmp_path):
+    stacks = []
+    with domain_id() as domain:
+
+        def run(*words):
+            stacks.append(Stack(tmp_path, domain, *words))
+            return stacks[-1]
+
+        yield run
+        for stack in stacks:
+            if stack.process.poll() is None:
+                stack.process.send_signal(signal.SIGINT)
+                stack.process.wait(10)
+
+
+def assert_all_gone(processes, timeout_s=1.0):
+    _, alive = psutil.wait_procs(processes, timeout_s)
+    assert not alive, alive
+
+
+@pytest.mark.timeout(180)
+def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
+    stack = start("seed:=3", "video:=true")
+    stack.wait_for("stack ready")
+    nodes = stack.nodes()
+    assert len(nodes) == 3
+    status = stack.wait(120)
+    assert status == 0, stack.text()
+    assert_all_gone(nodes)
+    (episode,) = stack.summary()["episodes"]
+    assert episode["success"] is True
+    assert episode["stage"] == "placed"
+    assert episode["outcome"] == "done"
+    assert episode["chunks"] > 10
+    assert episode["controller"]["position_limit_events"] == 0
+    assert episode["tracking_error"]["joints_max_rad"] < 0.6  # the simulated servos lag by 0.1 s
+    with av.open(str(tmp_path / "video.mp4")) as video:
+        frames = [f.to_ndarray(format="rgb24") for f in video.decode(video=0)]
+    assert len(frames) > 100
+    middle = frames[len(frames) // 2]
+    for tile in (middle[:240, :320], middle[:240, 320:], middle[240:, :320], middle[240:, 320:]):
+        assert tile.std() > 10  # each camera shows something
+    assert (tmp_path / "joints.png").stat().st_size > 20_000
+
+
+def test_ctrl_c_ends_everything_within_five_seconds(start):
+    stack = start()
+    stack.wait_for("arms executing")
+    nodes = stack.nodes()
+    begun = time.monotonic()
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.wait(10) == 130
+    assert time.monotonic() - begun < 5.0
+    assert_all_gone(nodes)
+    assert "had to be killed" not in stack.text()
+
+
+def test_nodes_do_not_outlive_a_killed_supervisor(start):
+    stack = start()
+    stack.wait_for("stack ready")
+    nodes = stack.nodes()
+    stack.process.kill()
+    stack.process.wait()
+    assert_all_gone(nodes, 5.0)
+
+
+def test_test_mode_runs_everything_and_moves_nothing(start):
+    stack = start("mode:=test", "max_duration_s:=6")
+    assert stack.wait(90) == 0, stack.text()
+    (episode,) = stack.summary()["episodes"]
+    assert episode["chunks"] > 2
+    assert episode["stage"] == "none"
+    assert episode["tracking_error"] == {}  # no command was sent
+
+
+def test_a_node_that_dies_ends_the_run_with_its_log(start):
+    stack = start()
+    stack.wait_for("arms executing")
+    (policy,) = [p for p in stack.nodes() if "policy_node" in " ".join(p.cmdline())]
+    policy.kill()
+    assert stack.wait(15) == 3
+    assert "policy ended with signal SIGKILL" in stack.text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["backend:=pi7"], "backend: 'pi7' is not one of ['openpi', 'expert', 'replay']"),
+        (["promt:=x"], "unknown argument 'promt', did you mean 'prompt'?"),
+        (["sim:=false"], "sim: this command runs the simulated kit"),
+        (["record:=true"], "record: recording needs `ros2 bag`"),
+        (["episodes:=0"], "episodes: 0 lies outside [1, 10000]"),
+    ],
+)
+def test_bad_arguments_end_with_two_and_say_why(start, words, message):
+    stack = start(*words)
+    assert stack.wait(20) == 2
+    assert message in stack.text()
+
+
+def test_an_arm_that_does_not_answer_is_named(start, tmp_path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text("/arm_controller:\n  ros__parameters:\n    connect_timeout_s: 1.0\n")
+    # The simulation serves one address and the controller is told another.
+    stack = start("right_arm_address:=127.0.0.1", f"params_file:={file}")
+    assert stack.wait(60) == 3
+    assert "127.0.0.1" in stack.text()
+
+
+class OpenpiServer:
+    """An openpi-compatible server made with openpi-client's own packing code.
+
+    Its policy moves every joint from where it is towards ``target`` over a chunk of 50 rows.
+    """
+
+    def __init__(self, target):
+        self.target = np.asarray(target, dtype=np.float32)
+        self.requests = []
+        self._server = websockets.sync.server.serve(
+            self._serve, "127.0.0.1", 0, compression=None, max_size=None
+        )
+        self.port = self._server.socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def _serve(self, connection):
+        packer = msgpack_numpy.Packer()
+        connection.send(packer.pack({"reset_pose": None}))
+        for message in connection:  # ends with the connection
+            request = msgpack_numpy.unpackb(message)
+            self.requests.append(request)
+            step = np.clip(self.target - request["state"], -0.2, 0.2)
+            rows = np.linspace(0.0, 1.0, 50, dtype=np.float32)[:, None]
+            actions = request["state"] + rows * step
+            connection.send(packer.pack({"actions": actions, "policy_timing": {"infer_ms": 1.0}}))
+
+    def close(self):
+        self._server.shutdown()
+        self._thread.join()
+
+
+def test_an_openpi_server_drives_the_arms(start):
+    target = [0.3, 1.2, 0.7, 0.4, 0.1, -0.2, 0.02] * 2
+    server = OpenpiServer(target)
+    try:
+        stack = start(
+            "backend:=openpi",
+            f"policy_port:={server.port}",
+            "max_duration_s:=8",
+            "prompt:=grab the 'red' cube",
+        )
+        assert stack.wait(90) == 1  # the server's policy does not know the task
+    finally:
+        server.close()
+    request = server.requests[-1]
+    assert request["prompt"] == "grab the 'red' cube"
+    assert sorted(request["images"]) == [
+        "cam_high",
+        "cam_left_wrist",
+        "cam_low",
+        "cam_right_wrist",
+    ]
+    for image in request["images"].values():
+        assert image.shape == (3, 224, 224)
+        assert image.dtype == np.uint8
+        assert image[:, :28].max() == 0  # 4:3 pictures are padded above and below
+        assert image[:, 28:196].std() > 10
+    np.testing.assert_allclose(request["state"], target, atol=0.03)
+    (episode,) = stack.summary()["episodes"]
+    assert episode["outcome"] == "timeout"
+    assert JointMap().size == 14
+
+
+def test_without_a_server_the_arms_hold_and_the_reason_is_said(start):
+    stack = start("backend:=openpi", "policy_port:=1", "max_duration_s:=5")
+    status = stack.wait(90)
+    assert status in (1, 3), stack.text()
+    assert "127.0.0.1:1" in stack.text()

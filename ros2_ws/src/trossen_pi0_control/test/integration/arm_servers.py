@@ -1,0 +1,36 @@
+"""Serves two simulated arms until stdin ends; a process of its own, to be killed and frozen.
+
+Usage: ``python arm_servers.py LEFT_ADDRESS RIGHT_ADDRESS``. Says "ready". Takes lines such as
+``fault 0 overheated`` or ``freeze 1``, and says "done" after each.
+"""
+
+import sys
+
+from trossen_pi0_sim.simulation import Simulation
+from trossen_pi0_sim.world import World
+
+
+def main() -> None:
+    simulation = Simulation(World(visuals=False), sys.argv[1:3])
+    simulation.start()
+    say("ready")
+    for line in sys.stdin:
+        action, arm, text = [*line.strip().split(maxsplit=2), "", ""][:3]
+        server = simulation.servers[int(arm)]
+        if action == "fault":
+            server.inject_fault(text)
+        elif action == "freeze":
+            server.freeze(silent=True)
+        elif action == "thaw":
+            server.thaw()
+        say("done")
+    simulation.stop()
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

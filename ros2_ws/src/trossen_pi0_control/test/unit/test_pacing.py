@@ -1,0 +1,63 @@
+"""When ticks come, and which of them are due at a lower rate."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from trossen_pi0_control.pacing import RateGrid, paced
+from trossen_pi0_control.tick_statistics import TickStatistics, TickSummary
+
+MS = 1_000_000
+
+
+def test_thirty_of_a_hundred_ticks():
+    grid = RateGrid(30.0)
+    start = 1_700_000_000 * 1000 * MS
+    due = [i for i in range(100) if grid.due(start + i * 10 * MS)]
+    assert due[:7] == [0, 4, 7, 10, 14, 17, 20]
+    assert len(due) == 30
+
+
+def test_a_pause_begins_a_new_grid():
+    grid = RateGrid(30.0)
+    assert grid.due(0)
+    assert grid.due(1000 * MS)
+    assert not grid.due(1010 * MS)  # and does not make up for the pause
+
+
+def test_a_clock_set_back_begins_a_new_grid():
+    grid = RateGrid(30.0)
+    assert grid.due(5000 * MS)
+    assert grid.due(1000 * MS)
+    assert not grid.due(1010 * MS)
+
+
+def test_missed_ticks_are_left_out_and_not_counted_as_elapsed():
+    stopping = threading.Event()
+    begun, ticks = [], []
+    for tick in paced(0.01, stopping):
+        begun.append(time.monotonic())
+        ticks.append(tick)
+        if len(ticks) == 3:
+            time.sleep(0.055)
+        if len(ticks) == 12:
+            stopping.set()
+    assert max(tick.elapsed_s for tick in ticks) <= 0.02
+    assert sum(b - a < 0.005 for a, b in itertools.pairwise(begun[3:])) <= 1
+    # the grid stays: each tick begins at a multiple of the period after the first
+    phases = [(t - begun[0] - tick.lateness_s) % 0.01 for t, tick in zip(begun, ticks, strict=True)]
+    assert all(min(phase, 0.01 - phase) < 0.001 for phase in phases)
+
+
+def test_summary_of_ticks():
+    statistics = TickStatistics(0.01)
+    assert statistics.summary() == TickSummary()
+    for i in range(2000):
+        statistics.add(0.02 if i % 100 == 0 else 0.001, 0.003)
+    summary = statistics.summary()
+    assert (summary.ticks, summary.missed_deadlines) == (2000, 20)
+    assert summary.lateness_p50_s == pytest.approx(0.001)
+    assert summary.lateness_p99_s == pytest.approx(0.001, abs=1e-3)
+    assert summary.round_trip_p99_s == pytest.approx(0.003)

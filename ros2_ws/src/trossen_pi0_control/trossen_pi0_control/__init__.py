@@ -1,0 +1,1 @@
+"""Owns the arms: driver adapter, control loop and arm controller node."""

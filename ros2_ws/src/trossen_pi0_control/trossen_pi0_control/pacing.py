@@ -1,0 +1,67 @@
+"""When the control loop does what."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trossen_pi0_core.contract import NANOSECONDS
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One turn of a paced loop.
+
+    Attributes:
+        lateness_s: how long after its time it begins [s].
+        elapsed_s: since the one before, at most two periods [s]. So a time in which this process
+            could not run is not held against others.
+    """
+
+    lateness_s: float
+    elapsed_s: float
+
+
+def paced(period_s: float, stopping: threading.Event) -> Iterator[Tick]:
+    """Yields at absolute times of the monotonic clock, until ``stopping`` is set.
+
+    Turns that were missed are left out, not made up for, and the grid stays where it is.
+
+    Args:
+        period_s: time between turns [s].
+        stopping: ends the loop within a period.
+    """
+    due_s = last_s = time.monotonic()
+    while not stopping.is_set():
+        delay_s = due_s - time.monotonic()
+        if delay_s > 0:
+            time.sleep(delay_s)
+        began_s = time.monotonic()
+        yield Tick(began_s - due_s, min(began_s - last_s, 2 * period_s))
+        last_s = began_s
+        missed = int((time.monotonic() - due_s) / period_s)
+        due_s += max(missed, 1) * period_s
+
+
+class RateGrid:
+    """Tells which of the ticks of a faster loop are due at a lower rate."""
+
+    def __init__(self, rate: float) -> None:
+        """Takes the rate [Hz]."""
+        self._period_ns = int(NANOSECONDS / rate)
+        self._next_ns: int | None = None
+
+    def due(self, now_ns: int) -> bool:
+        """Whether the tick at this time [ns] is the first one at or after a point of the grid.
+
+        After a pause, or when the clock is set, a new grid begins.
+        """
+        next_ns = self._next_ns
+        if next_ns is None or abs(now_ns - next_ns) > 2 * self._period_ns:
+            next_ns = now_ns
+        if now_ns < next_ns:
+            return False
+        self._next_ns = next_ns + self._period_ns
+        return True

@@ -1,0 +1,19 @@
+from setuptools import find_packages, setup
+
+PACKAGE = "trossen_pi0_policy"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Policy backends and the policy node: observations in, action chunks out.",
+    license="Apache-2.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    python_requires=">=3.10",
+    install_requires=["numpy", "typing_extensions"],
+    entry_points={"console_scripts": [f"policy_node = {PACKAGE}.node:main"]},
+)

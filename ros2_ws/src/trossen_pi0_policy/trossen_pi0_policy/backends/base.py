@@ -1,0 +1,143 @@
+"""What a policy backend is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trossen_pi0_core.contract import Observation
+from trossen_pi0_core.parameters import PolicyParameters
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    """One question to a policy.
+
+    Attributes:
+        observation: what the policy sees.
+        period_ns: time between the rows of the answer [ns].
+    """
+
+    observation: Observation
+    period_ns: int
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One answer of a policy.
+
+    Attributes:
+        positions: joint targets, float64, shape (horizon >= 1, joints), in the joint order of the
+            observation [rad; m for carriages].
+        first_due_ns: when row 0 is due, after the observation's stamp [ns].
+        done: the task ends with these rows.
+        preparation_ns: part of the call that turned the observation into the policy's input [ns];
+            it counts as the suite's own latency, the rest as the policy's.
+    """
+
+    positions: NDArray[np.float64]
+    first_due_ns: int = 0
+    done: bool = False
+    preparation_ns: int = 0
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """True state of the simulated object, for the scripted expert only.
+
+    Attributes:
+        stamp_ns: ROS time [ns].
+        object_pose: centre in the world frame, shape (7,): x, y, z [m], quaternion w, x, y, z.
+        object_half_size: half edge lengths along its own axes, shape (3,) [m].
+    """
+
+    stamp_ns: int
+    object_pose: NDArray[np.float64]
+    object_half_size: NDArray[np.float64]
+
+
+class LatestGroundTruth:
+    """Hands the newest ground truth from the thread that receives it to the one that plans."""
+
+    def __init__(self) -> None:
+        self._value: GroundTruth | None = None
+
+    def set(self, value: GroundTruth) -> None:
+        """Takes a new one. Any thread."""
+        self._value = value
+
+    def get(self) -> GroundTruth | None:
+        """The newest one, if any has come. Any thread."""
+        return self._value
+
+
+@dataclass(frozen=True)
+class BackendContext:
+    """What a backend is made from.
+
+    Attributes:
+        parameters: parameters of the node.
+        ground_truth: filled only for backends with ``needs_ground_truth``.
+        clock_ns: monotonic clock for measuring durations [ns].
+    """
+
+    parameters: PolicyParameters
+    ground_truth: LatestGroundTruth = field(default_factory=LatestGroundTruth)
+    clock_ns: Callable[[], int] = time.perf_counter_ns
+
+
+class PolicyBackend(Protocol):
+    """A policy. All calls but ``interrupt`` come from one thread at a time, never together.
+
+    Every call ends within a bounded time. After a failed call ``prepare`` is called again before
+    the next one.
+
+    Attributes:
+        needs_ground_truth: the node shall subscribe to the simulation's ground truth. False for
+            every learned policy: none may see it.
+    """
+
+    needs_ground_truth: bool
+
+    def prepare(self) -> None:
+        """Makes the backend ready: connects, compiles, warms up. Does nothing when it is ready.
+
+        Raises:
+            BackendUnavailableError: not now; trying again may help.
+            BackendError: it cannot be made ready as things are.
+        """
+        ...
+
+    def begin_run(self, prompt: str, seed: int) -> None:
+        """Forgets the run before.
+
+        Args:
+            prompt: instruction of the first observation; each observation brings its own.
+            seed: for whatever is random in the policy.
+
+        Raises:
+            BackendError: the run cannot begin.
+        """
+        ...
+
+    def infer(self, request: InferenceRequest) -> Inference:
+        """Plans from one observation.
+
+        Raises:
+            BackendUnavailableError: no answer this time; trying again may help.
+            BackendError: no answer, or one that makes no sense.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Makes a call under way return or raise soon, if that is possible. Any thread. Final."""
+        ...
+
+    def close(self) -> None:
+        """Releases everything. The last call; may be called without ``prepare``."""
+        ...

@@ -1,0 +1,86 @@
+"""Asks an openpi-compatible policy server."""
+
+from __future__ import annotations
+
+import numpy as np
+from typing_extensions import override
+
+from trossen_pi0_core.contract import Observation
+from trossen_pi0_core.openpi import AlohaLayout, OpenpiClient, ServerConfig
+from trossen_pi0_policy.backends.base import (
+    BackendContext,
+    Inference,
+    InferenceRequest,
+    PolicyBackend,
+)
+
+
+class OpenpiBackend(PolicyBackend):
+    """A policy behind a websocket.
+
+    After each connection one trial observation is sent, whose answer is checked and dropped: the
+    server compiles its model for it, and a server for another robot is found out before a run.
+    """
+
+    needs_ground_truth = False
+
+    def __init__(self, context: BackendContext) -> None:
+        """Raises:
+        BackendError: the host makes no URL.
+        """
+        parameters = context.parameters
+        self._parameters = parameters
+        self._clock_ns = context.clock_ns
+        self._layout = AlohaLayout(parameters.joint_map, parameters.image_size)
+        self._client = OpenpiClient(
+            ServerConfig(
+                host=parameters.policy_host,
+                port=parameters.policy_port,
+                api_key=parameters.policy_api_key,
+                connect_timeout_s=parameters.connect_timeout_s,
+                answer_timeout_s=parameters.inference_timeout_s,
+            )
+        )
+
+    @override
+    def prepare(self) -> None:
+        if self._client.connected:
+            return
+        self._client.connect()
+        if self._parameters.warmup_timeout_s:
+            request = self._layout.request(self._trial_observation())
+            answer = self._client.infer(request, timeout_s=self._parameters.warmup_timeout_s)
+            self._layout.actions(answer)
+
+    @override
+    def begin_run(self, prompt: str, seed: int) -> None:
+        """The server keeps nothing between observations."""
+
+    @override
+    def infer(self, request: InferenceRequest) -> Inference:
+        began_ns = self._clock_ns()
+        message = self._layout.request(request.observation)
+        prepared_ns = self._clock_ns()
+        positions = self._layout.actions(self._client.infer(message))
+        return Inference(positions, preparation_ns=prepared_ns - began_ns)
+
+    @override
+    def interrupt(self) -> None:
+        self._client.interrupt()
+
+    @override
+    def close(self) -> None:
+        self._client.close()
+
+    def _trial_observation(self) -> Observation:
+        """Arms at zero before black cameras."""
+        names = self._parameters.joint_map.urdf_names
+        size = self._parameters.image_size
+        black = np.zeros((size, size, 3), dtype=np.uint8)
+        return Observation(
+            stamp_ns=0,
+            joint_names=names,
+            state=np.zeros(len(names)),
+            images=dict.fromkeys(self._parameters.cameras, black),
+            prompt=self._parameters.prompt,
+        )

@@ -1,0 +1,114 @@
+"""Publishes what the policy does: status, diagnostics and log lines."""
+
+from __future__ import annotations
+
+import math
+
+from rclpy.node import Node
+
+from trossen_pi0_core.contract import NANOSECONDS
+from trossen_pi0_core.parameters import PolicyParameters
+from trossen_pi0_msgs.msg import PolicyStatus
+from trossen_pi0_policy.changes import ChangeLog
+from trossen_pi0_policy.observations import ObservationBuffer
+from trossen_pi0_policy.runner import PolicyRunner, RunnerStatus
+from trossen_pi0_policy.state import PolicyState
+from trossen_pi0_ros.convert import time_msg
+from trossen_pi0_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from trossen_pi0_ros.qos import STATUS
+
+_LEVELS = {PolicyState.STALLED: WARN, PolicyState.ERROR: ERROR}
+_DIAGNOSTICS_PERIOD_NS = NANOSECONDS
+
+
+class Reports:
+    """Status at its rate and on every change of state, diagnostics each second."""
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: PolicyParameters,
+        runner: PolicyRunner,
+        observations: ObservationBuffer,
+        diagnostics: Diagnostics,
+    ) -> None:
+        """Args:
+        node: owner of the status publisher.
+        parameters: backend's name and the status rate.
+        runner: whose status is published.
+        observations: counts pictures and knows their age.
+        diagnostics: the node's entry.
+        """
+        self._node = node
+        self._backend = parameters.backend
+        self._period_ns = round(NANOSECONDS / parameters.status_rate)
+        self._runner = runner
+        self._observations = observations
+        self._publisher = node.create_publisher(PolicyStatus, "/policy/status", STATUS)
+        self._diagnostics = diagnostics
+        self._changes = ChangeLog()
+        self._last: tuple[PolicyState, str] | None = None
+        self._status_due_ns = 0
+        self._diagnostics_due_ns = 0
+
+    def close(self) -> None:
+        """Ends the status topic."""
+        self._node.destroy_publisher(self._publisher)
+
+    def publish_if_due(self, now_ns: int) -> None:
+        """Publishes what is due. Called several times a second by the callback thread."""
+        status = self._runner.status()
+        changed = (status.state, status.run_id) != self._last
+        if changed or now_ns >= self._status_due_ns:
+            self._last = (status.state, status.run_id)
+            self._status_due_ns = now_ns + self._period_ns
+            self._publisher.publish(self._message(status, now_ns))
+        if now_ns >= self._diagnostics_due_ns:
+            self._diagnostics_due_ns = now_ns + _DIAGNOSTICS_PERIOD_NS
+            self._diagnose(status)
+        for bad, line in self._changes.lines(status.state, status.reason, status.missing, now_ns):
+            if bad:
+                self._node.get_logger().warning(line)
+            else:
+                self._node.get_logger().info(line)
+
+    def _message(self, status: RunnerStatus, now_ns: int) -> PolicyStatus:
+        age_ns = self._observations.newest_joints_age_ns(now_ns)
+        message = PolicyStatus(
+            state=int(status.state),
+            reason=status.reason,
+            backend=self._backend,
+            prompt=status.prompt,
+            run_id=status.run_id,
+            chunk_id=status.chunk_id,
+            chunks_published=status.chunks_published,
+            inference_failures=status.inference_failures,
+            images_received=self._observations.images_received,
+            inference_latency_s=status.latency.inference_s,
+            inference_latency_p50_s=status.latency_p50_s,
+            inference_latency_p95_s=status.latency_p95_s,
+            chunk_latency_s=status.latency.chunk_s,
+            overhead_latency_s=status.latency.overhead_s,
+            observation_age_s=math.nan if age_ns is None else age_ns / NANOSECONDS,
+            missing=list(status.missing),
+        )
+        message.header.stamp = time_msg(now_ns)
+        return message
+
+    def _diagnose(self, status: RunnerStatus) -> None:
+        text = f"{status.state.name}: {status.reason}" if status.reason else status.state.name
+        self._diagnostics.publish(
+            _LEVELS.get(status.state, OK),
+            text,
+            {
+                "backend": self._backend,
+                "run": status.run_id or "none",
+                "chunks published": status.chunks_published,
+                "inference failures": status.inference_failures,
+                "inference p50 [s]": status.latency_p50_s,
+                "inference p95 [s]": status.latency_p95_s,
+                "overhead [s]": status.latency.overhead_s,
+                "pictures received": self._observations.images_received,
+                "missing": "; ".join(status.missing) or "nothing",
+            },
+        )

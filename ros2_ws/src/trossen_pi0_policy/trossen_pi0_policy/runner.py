@@ -1,0 +1,393 @@
+"""The inference thread: asks the backend when a run wants it and hands out the chunks."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trossen_pi0_core.contract import NANOSECONDS, ActionChunk, Observation
+from trossen_pi0_core.errors import BackendError, ObservationError, TrossenPi0Error
+from trossen_pi0_core.schedule import LatencyWindow
+from trossen_pi0_policy.backends.base import InferenceRequest, PolicyBackend
+from trossen_pi0_policy.observations import ObservationBuffer
+from trossen_pi0_policy.run import PolicyRun
+from trossen_pi0_policy.state import (
+    ControllerReport,
+    Outcome,
+    PolicyState,
+    RunRequest,
+    RunResult,
+    RunSettings,
+)
+
+_LOG = logging.getLogger(__name__)
+_POLL_S = 0.005
+_IDLE_S = 0.5
+_RETRY_S = 0.2
+_JOIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long the last inference and its chunk took; NaN before the first [s].
+
+    Attributes:
+        inference_s: the policy alone.
+        chunk_s: oldest picture's stamp (the joint state's without pictures) to publication.
+        overhead_s: the same without the policy.
+    """
+
+    inference_s: float = math.nan
+    chunk_s: float = math.nan
+    overhead_s: float = math.nan
+
+
+@dataclass(frozen=True)
+class RunnerStatus:
+    """What the runner does and how it does.
+
+    Attributes:
+        state: what it does.
+        reason: why; empty when there is nothing to say.
+        missing: inputs that stand in the way of an observation.
+        prompt: instruction of the run, or the default.
+        run_id: run under way; empty when there is none.
+        elapsed_ns: since the run's first observation [ns].
+        chunk_id: last chunk of the run; 0 before the first.
+        chunks_published: since it was enabled.
+        inference_failures: since it was enabled.
+        latency: of the last inference.
+        latency_p50_s: median of recent inferences [s].
+        latency_p95_s: 95th percentile of recent inferences [s].
+    """
+
+    state: PolicyState
+    reason: str
+    missing: tuple[str, ...]
+    prompt: str
+    run_id: str
+    elapsed_ns: int
+    chunk_id: int
+    chunks_published: int
+    inference_failures: int
+    latency: Latency
+    latency_p50_s: float
+    latency_p95_s: float
+
+
+class PolicyRunner:
+    """Owns a backend and the thread on which it works. Public methods: any thread.
+
+    While disabled nothing is asked of the backend. Publication happens under the runner's lock,
+    so that no chunk can follow the one that ends its run: ``publish`` must not call back.
+    """
+
+    def __init__(
+        self,
+        backend: PolicyBackend,
+        observations: ObservationBuffer,
+        settings: RunSettings,
+        joint_names: tuple[str, ...],
+        *,
+        now_ns: Callable[[], int],
+        publish: Callable[[ActionChunk, int], None],
+    ) -> None:
+        """Args:
+        backend: used and closed by the thread alone.
+        observations: filled by others.
+        settings: how runs go.
+        joint_names: columns of the chunks.
+        now_ns: ROS time [ns].
+        publish: takes each chunk and the time of its publication [ns].
+        """
+        self._backend = backend
+        self._observations = observations
+        self._settings = settings
+        self._joint_names = joint_names
+        self._now_ns = now_ns
+        self._publish = publish
+        self._changed = threading.Condition()
+        self._enabled = False
+        self._stopping = False
+        self._ready = False
+        self._failure = ""
+        self._logged = ""
+        self._run: PolicyRun | None = None
+        self._results: deque[RunResult] = deque(maxlen=16)
+        self._begun = ""
+        self._report: ControllerReport | None = None
+        self._latency = Latency()
+        self._latencies = LatencyWindow()
+        self._chunks_published = 0
+        self._inference_failures = 0
+        self._thread = threading.Thread(target=self._work, name="policy-inference", daemon=True)
+        self._thread.start()
+
+    # Control ------------------------------------------------------------------------------------
+
+    def enable(self) -> None:
+        """Begins to make the backend ready and to count anew; runs may begin."""
+        with self._changed:
+            self._enabled = True
+            self._retire_run()
+            self._chunks_published = self._inference_failures = 0
+            self._changed.notify_all()
+
+    def disable(self, reason: str) -> None:
+        """Ends the run under way; a call of the backend under way ends unheard."""
+        self.end(Outcome.STOPPED, reason)
+        with self._changed:
+            self._enabled = False
+
+    def close(self) -> None:
+        """Ends the run, the thread and the backend."""
+        self.disable("the policy was shut down")
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._backend.interrupt()
+        self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            _LOG.warning("the backend does not return; its thread is left to end by itself")
+
+    def apply(self, settings: RunSettings) -> None:
+        """Replaces the settings, also of the run under way."""
+        with self._changed:
+            self._settings = settings
+            if self._run:
+                self._run.settings = settings
+            self._changed.notify_all()
+
+    def begin(self, request: RunRequest) -> str:
+        """Begins a run and returns its id; nothing is inferred before ``release``.
+
+        Raises:
+            BackendError: a run is under way, or the runner is disabled.
+        """
+        with self._changed:
+            if not self._enabled:
+                raise BackendError("the policy is not active")
+            if self.busy:
+                raise BackendError(f"run {self._run_id()} is under way; stop it first")
+            self._retire_run()
+            self._run = PolicyRun(uuid.uuid4().hex, request, self._settings, self._joint_names)
+            if self._report:
+                self._send(self._run.controller(self._report, self._now_ns()))
+            return self._run.run_id
+
+    def release(self, run_id: str) -> None:
+        """The arms are where the run shall begin."""
+        with self._changed:
+            if self._run and self._run.run_id == run_id:
+                self._run.release(self._now_ns())
+                self._changed.notify_all()
+
+    def end(self, outcome: Outcome, message: str, run_id: str = "") -> bool:
+        """Ends the run under way at once: the arms hold. Returns whether there was one.
+
+        Args:
+            outcome: how it ends.
+            message: why.
+            run_id: only this run; empty: any.
+        """
+        with self._changed:
+            if self._run is None or not self.busy or run_id not in ("", self._run.run_id):
+                return False
+            self._send(self._run.end(outcome, message, self._now_ns()))
+            return True
+
+    def controller(self, report: ControllerReport) -> None:
+        """Takes in what the arm controller says."""
+        with self._changed:
+            self._report = report
+            if self._run:
+                self._send(self._run.controller(report, self._now_ns()))
+                self._changed.notify_all()
+
+    def poll(self) -> None:
+        """Looks at the time limits; called several times a second."""
+        with self._changed:
+            if self._run:
+                preparing = not self._ready and not self._failure
+                self._send(self._run.check(self._now_ns(), preparing=preparing))
+
+    # State --------------------------------------------------------------------------------------
+
+    @property
+    def enabled(self) -> bool:
+        """Whether runs may begin."""
+        return self._enabled
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way."""
+        run = self._run
+        return run is not None and run.result is None
+
+    def result(self, run_id: str) -> RunResult | None:
+        """How a recent run ended; None while it is under way."""
+        with self._changed:
+            last = self._run.result if self._run else None
+            for result in (*self._results, last):
+                if result and result.run_id == run_id:
+                    return result
+            return None
+
+    def status(self) -> RunnerStatus:
+        """What the runner does and how it does."""
+        now_ns = self._now_ns()
+        missing = tuple(self._observations.missing(now_ns))
+        with self._changed:
+            run = self._run
+            busy = self.busy
+            p50_s, p95_s = self._latencies.quantiles((0.5, 0.95))
+            return RunnerStatus(
+                state=run.state if run else PolicyState.IDLE,
+                reason=self._reason(),
+                missing=missing or (run.missing if run and busy else ()),
+                prompt=run.prompt if run and busy else self._settings.prompt,
+                run_id=self._run_id() if busy else "",
+                elapsed_ns=run.elapsed_ns(now_ns) if run and busy else 0,
+                chunk_id=run.chunk.chunk_id if run and busy and run.chunk else 0,
+                chunks_published=self._chunks_published,
+                inference_failures=self._inference_failures,
+                latency=self._latency,
+                latency_p50_s=p50_s,
+                latency_p95_s=p95_s,
+            )
+
+    def _reason(self) -> str:
+        """What the run says, or the backend when there is none or it has nothing to say."""
+        of_run = self._run.reason if self._run else ""
+        if not self._enabled or self._ready:
+            return of_run
+        of_backend = self._failure or "preparing the backend"
+        return (of_run or of_backend) if self.busy else of_backend
+
+    def _retire_run(self) -> None:
+        """Keeps the result of a run that has ended, and forgets the rest."""
+        if self._run and self._run.result:
+            self._results.append(self._run.result)
+            self._run = None
+
+    def _run_id(self) -> str:
+        return self._run.run_id if self._run else ""
+
+    # Thread -------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping:
+                self._step()
+        finally:
+            self._backend.close()
+
+    def _step(self) -> None:
+        """One round: makes the backend ready, or waits, or infers once."""
+        with self._changed:
+            if not self._enabled:
+                self._changed.wait(_IDLE_S)
+                return
+            ready = self._ready
+        if not ready:
+            self._prepare()
+            return
+        with self._changed:
+            asked = self._question()
+            if asked is None:
+                return
+        self._ask(*asked)
+
+    def _prepare(self) -> None:
+        try:
+            self._backend.prepare()
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is shown
+            self._take_failure(error)
+        else:
+            with self._changed:
+                self._ready = True
+                self._failure = ""
+
+    def _question(self) -> tuple[PolicyRun, InferenceRequest] | None:
+        """The run and the observation to infer from; waits a little when there is none."""
+        run, now_ns = self._run, self._now_ns()
+        if run is None or not run.wants_inference(now_ns):
+            due_ns = run.due_ns() if run else None
+            wait_s = _IDLE_S if due_ns is None else (due_ns - now_ns) / NANOSECONDS
+            self._changed.wait(min(max(wait_s, 0.0), _IDLE_S))
+            return None
+        observation = self._observe(run, now_ns)
+        if observation is None:
+            self._changed.wait(_POLL_S)
+            return None
+        run.began(now_ns)
+        return run, InferenceRequest(observation, run.settings.period_ns)
+
+    def _observe(self, run: PolicyRun, now_ns: int) -> Observation | None:
+        missing = self._observations.missing(now_ns)
+        if not missing:
+            try:
+                observation = self._observations.assemble(now_ns, run.prompt)
+            except ObservationError as error:
+                missing = [str(error)]
+            else:
+                return observation if run.takes(observation) else None
+        run.blocked(missing, now_ns)
+        return None
+
+    def _ask(self, run: PolicyRun, request: InferenceRequest) -> None:
+        began_ns = self._now_ns()
+        try:
+            if self._begun != run.run_id:
+                self._backend.begin_run(run.prompt, run.request.seed)
+                self._begun = run.run_id
+            inference = self._backend.infer(request)
+            answered_ns = self._now_ns()
+            policy_ns = max(0, answered_ns - began_ns - inference.preparation_ns)
+            with self._changed:
+                self._latencies.add(policy_ns)
+                chunk = run.answered(request.observation, inference, self._now_ns())
+                if chunk is not None:
+                    self._send(chunk)
+                    self._latency = self._measured(request.observation, policy_ns)
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is shown
+            self._take_failure(error, run)
+
+    def _measured(self, observation: Observation, policy_ns: int) -> Latency:
+        """Times of a chunk that has just been published."""
+        stamps = observation.image_stamps_ns.values()
+        chunk_ns = self._now_ns() - min(stamps, default=observation.stamp_ns)
+        return Latency(
+            inference_s=policy_ns / NANOSECONDS,
+            chunk_s=chunk_ns / NANOSECONDS,
+            overhead_s=(chunk_ns - policy_ns) / NANOSECONDS,
+        )
+
+    def _take_failure(self, error: Exception, run: PolicyRun | None = None) -> None:
+        """Shows a failure and waits a little before the next attempt."""
+        if isinstance(error, TrossenPi0Error):
+            reason = str(error)
+        else:
+            reason = f"the backend failed: {type(error).__name__}: {error}"
+            if reason != self._logged:
+                self._logged = reason
+                _LOG.error("%s", reason, exc_info=error)
+        with self._changed:
+            self._ready = False
+            self._failure = reason
+            self._inference_failures += run is not None
+            shown = run or self._run
+            if shown and shown.result is None:
+                shown.failed(reason)
+            self._changed.wait_for(lambda: self._stopping, _RETRY_S)
+
+    def _send(self, chunk: ActionChunk | None) -> None:
+        """Publishes under the lock."""
+        if chunk is not None:
+            self._publish(chunk, self._now_ns())
+            self._chunks_published += 1

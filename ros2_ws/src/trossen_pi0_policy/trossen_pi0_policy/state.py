@@ -1,0 +1,114 @@
+"""What the policy node does, as its messages say it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from trossen_pi0_core.contract import NANOSECONDS
+from trossen_pi0_core.execution import State
+from trossen_pi0_core.parameters import PolicyParameters
+
+
+class PolicyState(enum.IntEnum):
+    """What the policy does; the values are those of PolicyStatus."""
+
+    IDLE = 0
+    STARTING = 1
+    RUNNING = 2
+    STALLED = 3
+    ERROR = 4
+
+
+class Outcome(enum.IntEnum):
+    """How a run ended; the values are those of RunPolicy."""
+
+    DONE = 0
+    TIMEOUT = 1
+    STOPPED = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How runs go; may be replaced while one is under way.
+
+    Attributes:
+        prompt: instruction of runs that bring none.
+        period_ns: time between two rows of a chunk [ns].
+        rate_of_inference: rows between two inferences.
+        max_duration_ns: time limit of runs that bring none [ns].
+        stall_timeout_ns: a run that gets no chunk for this long fails [ns].
+    """
+
+    prompt: str
+    period_ns: int
+    rate_of_inference: int
+    max_duration_ns: int
+    stall_timeout_ns: int
+
+    @classmethod
+    def of(cls, parameters: PolicyParameters) -> RunSettings:
+        """The settings in the node's parameters."""
+        return cls(
+            prompt=parameters.prompt,
+            period_ns=round(NANOSECONDS / parameters.control_rate),
+            rate_of_inference=parameters.rate_of_inference,
+            max_duration_ns=round(parameters.max_duration_s * NANOSECONDS),
+            stall_timeout_ns=round(parameters.stall_timeout_s * NANOSECONDS),
+        )
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is asked for.
+
+    Attributes:
+        prompt: instruction; empty takes the default, also when that changes.
+        max_duration_ns: time limit from the first observation [ns]; 0 takes the default.
+        seed: for whatever is random in the policy.
+    """
+
+    prompt: str = ""
+    max_duration_ns: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run_id: id that its chunks carried.
+        outcome: how it ended.
+        message: why.
+        duration_ns: first observation to end [ns]; 0 without one.
+        chunks: chunks published.
+    """
+
+    run_id: str
+    outcome: Outcome
+    message: str
+    duration_ns: int
+    chunks: int
+
+
+@dataclass(frozen=True)
+class ControllerReport:
+    """What the arm controller says.
+
+    Attributes:
+        stamp_ns: when it said so, ROS time [ns].
+        state: what it does.
+        reason: why.
+        run_id: policy run in force; empty when there is none.
+        rejections: chunks refused since its activation.
+        last_rejection: why the last one was refused.
+    """
+
+    stamp_ns: int
+    state: State
+    reason: str = ""
+    run_id: str = ""
+    rejections: int = 0
+    last_rejection: str = ""

@@ -1,0 +1,72 @@
+"""The expert drives the world without ROS and without wall clock."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trossen_pi0_sim.expert import STAGED, HandoverExpert
+from trossen_pi0_sim.progress import Stage
+from trossen_pi0_sim.rollout import ExpertDriver, run_episode
+from trossen_pi0_sim.tasks import VARIANTS
+from trossen_pi0_sim.world import TICK_S, World
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(visuals=False)
+
+
+@pytest.fixture(scope="module")
+def expert() -> HandoverExpert:
+    return HandoverExpert()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_expert_hands_over(world: World, expert: HandoverExpert, variant: str) -> None:
+    result = run_episode(world, expert, 0, variant)
+    assert result.success, result
+    assert result.stage == Stage.PLACED
+    assert (result.plans > 1) == (variant == "disturbance")
+    assert world.snapshot.object_pose[:2] == pytest.approx([0.0, 0.20], abs=0.03)
+
+
+def test_without_planning_anew_a_push_defeats_the_expert(
+    world: World, expert: HandoverExpert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trossen_pi0_sim.rollout.MOVED_M", 1.0)
+    result = run_episode(world, expert, 0, "disturbance")
+    assert not result.success
+    assert result.plans == 1
+
+
+def test_rows_held_instead_of_interpolated_do_not_lose_the_object(
+    world: World, expert: HandoverExpert
+) -> None:
+    assert run_episode(world, expert, 1, "blue_brick", interpolate=False).success
+
+
+def test_object_does_not_slip_in_the_hand(world: World, expert: HandoverExpert) -> None:
+    world.reset(0, "red_cube")
+    world.place_arms(STAGED)
+    began = world.snapshot.time_s
+    driver = ExpertDriver(world, expert)
+    site = world.model.site("right_grasp").id
+    held: list[NDArray[np.float64]] = []
+    while world.snapshot.time_s - began < driver.plan.trajectory.time_of("taken"):
+        row = driver.targets(TICK_S)
+        world.command(0, row[:7])
+        world.command(1, row[7:])
+        world.step()
+        if world.snapshot.time_s - began > driver.plan.trajectory.time_of("grasped"):
+            turned = world._data.site_xmat[site].reshape(3, 3)
+            held.append(turned.T @ (world.snapshot.object_pose[:3] - world._data.site_xpos[site]))
+    assert np.ptp(held, axis=0).max() < 0.003
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_success_rate(world: World, expert: HandoverExpert, variant: str) -> None:
+    lost = [s for s in range(50) if not run_episode(world, expert, s, variant).success]
+    assert len(lost) <= 1, lost

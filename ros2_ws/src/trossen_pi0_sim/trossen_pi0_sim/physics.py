@@ -1,0 +1,150 @@
+"""The process that holds physics and arm servers.
+
+It is apart from the node because rclpy keeps the interpreter to itself while it publishes, and a
+publication can last: then the arms' feedback would stand still and the physics would fall behind.
+The node starts it with one end of a socket: ``python -m trossen_pi0_sim.physics``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_sim.progress import Stage
+from trossen_pi0_sim.simulation import Instant, Simulation
+from trossen_pi0_sim.world import World
+
+LARGEST_PACKET = 65536
+"""Most bytes of a packet between the two processes."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of the simulation at one instant.
+
+    Attributes:
+        time_s: simulated time [s].
+        wall_s: the instant on the monotonic clock, which all processes share [s].
+        qpos: MuJoCo's joint positions, shape (nq,).
+        object_pose: centre and orientation of the object, world frame, shape (7,): x y z [m], then
+            quaternion w x y z.
+        real_time_factor: simulated over wall time in the last second [1].
+        seed: of the present episode.
+        variant: scenario of the present episode.
+        stage: furthest stage of the present episode.
+        failed: the task can no longer be done.
+        reason: why; empty otherwise.
+    """
+
+    time_s: float
+    wall_s: float
+    qpos: NDArray[np.float64]
+    object_pose: NDArray[np.float64]
+    real_time_factor: float
+    seed: int
+    variant: str
+    stage: Stage
+    failed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ResetRequest:
+    """From the node: begin a new episode."""
+
+    seed: int
+    variant: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To the node: the start or a reset went well, or what was wrong."""
+
+    error: str = ""
+
+
+def report(simulation: Simulation, instant: Instant) -> Report:
+    """What the node is told of an instant; on the physics thread."""
+    truth, progress = simulation.world.ground_truth, simulation.world.progress
+    return Report(
+        time_s=instant.snapshot.time_s,
+        wall_s=instant.wall_s,
+        qpos=instant.snapshot.qpos,
+        object_pose=instant.snapshot.object_pose,
+        real_time_factor=simulation.real_time_factor,
+        seed=truth.seed,
+        variant=truth.variant,
+        stage=progress.stage,
+        failed=progress.failed,
+        reason=progress.reason,
+    )
+
+
+class _Service:
+    """Answers the node until it goes."""
+
+    def __init__(self, link: socket.socket, seed: int, variant: str, arms: Sequence[str]) -> None:
+        self._link = link
+        self._simulation = Simulation(World(seed, variant, visuals=False), arms, watch=self._report)
+
+    def run(self) -> None:
+        try:
+            self._simulation.start()
+        except TrossenPi0Error as error:
+            self._answer(Answer(str(error)))
+            return
+        try:
+            self._answer(Answer())
+            while packet := self._link.recv(LARGEST_PACKET):
+                self._answer(self._reset(pickle.loads(packet)))
+        except ConnectionError:  # the node was killed
+            return
+        finally:
+            self._simulation.stop()
+            if self._simulation.failure is not None:
+                raise self._simulation.failure
+
+    def _reset(self, request: ResetRequest) -> Answer:
+        try:
+            self._simulation.reset(request.seed, request.variant)
+        except TrossenPi0Error as error:
+            return Answer(str(error))
+        return Answer()
+
+    def _answer(self, answer: Answer) -> None:
+        self._link.send(pickle.dumps(answer))
+
+    def _report(self, instant: Instant) -> None:
+        """On the physics thread, which never waits: a node that is busy misses a report."""
+        packet = pickle.dumps(report(self._simulation, instant))
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._link.send(packet, socket.MSG_DONTWAIT)
+
+
+def main() -> int:
+    """Runs until the other end of the socket is closed."""
+    # Ctrl-C reaches the whole terminal; the node decides when the arms may go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="descriptor of the node's socket")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--arms", nargs=2, required=True, help="addresses of left and right arm")
+    options = parser.parse_args()
+    with socket.socket(fileno=options.socket) as link:
+        _Service(link, options.seed, options.variant, options.arms).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

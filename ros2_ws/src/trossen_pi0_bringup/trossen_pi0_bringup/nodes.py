@@ -109,6 +109,8 @@ def _suite_node(
     arguments: Arguments, name: str, package: str, executable: str, parameters: dict[str, Any]
 ) -> NodeSpec:
     files = [shipped("config", f"{name}.yaml")]
+    if name == ARM_CONTROLLER and arguments["sim"]:
+        files.append(shipped("config", "arm_controller_sim.yaml"))
     if arguments["params_file"]:
         files.append(_params_file(arguments["params_file"]))
     return NodeSpec(name, package, executable, parameters, tuple(files))

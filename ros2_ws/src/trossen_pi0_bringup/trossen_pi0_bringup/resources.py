@@ -1,7 +1,8 @@
-"""Processor and memory of the nodes' processes."""
+"""Processor and memory of the nodes' processes, each with the processes that it has started."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -61,17 +62,28 @@ class ResourceMonitor:
                 return
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
-    """Processor time so far [s]; 0 for a process that has ended."""
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    """The process and those that it has started; empty when it has ended."""
     try:
-        times = process.cpu_times()
+        return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return 0.0
-    return times.user + times.system
+        return []
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Processor time so far of a process and those that it has started [s]."""
+    total = 0.0
+    for member in _family(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = member.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _resident_bytes(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
+    """Resident memory of a process and those that it has started; shared pages count twice."""
+    total = 0
+    for member in _family(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += member.memory_info().rss
+    return total

@@ -74,7 +74,6 @@ class ArmServer(TrossenArmSimServer):
             DriverError: the address cannot be served on.
         """
         try:
-            _refuse_taken(self.host)
             super().start()
         except OSError as error:
             self.stop()
@@ -210,9 +209,3 @@ def _newest_datagram(sock: socket.socket) -> tuple[bytes, tuple[str, int]] | Non
             newest = sock.recvfrom(_LARGEST_DATAGRAM)
         except (BlockingIOError, ConnectionError):
             return newest
-
-
-def _refuse_taken(host: str) -> None:
-    """UDP ports are opened for sharing, which would let two servers take turns on one address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, UDP_PORT))

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_sim.physics_messages import Report
 from trossen_pi0_sim.rendering import CameraRenderer, RenderError
-from trossen_pi0_sim.simulation import Instant, Simulation
+from trossen_pi0_sim.scene import set_variant
+from trossen_pi0_sim.tasks import find_variant
 
 _START_TIMEOUT_S = 30.0
 
@@ -85,20 +87,22 @@ class CameraStreams:
 
     def __init__(
         self,
-        simulation: Simulation,
+        model: mujoco.MjModel,
+        source: Callable[[], Report],
         size: tuple[int, int],
         fps: float,
         buffers: Mapping[str, WritableBuffer],
-        publish: Callable[[str, Instant], None],
+        publish: Callable[[str, Report], None],
     ) -> None:
         """Nothing is rendered yet.
 
         Args:
-            simulation: whose world is rendered.
+            model: made with visuals; changed with the scenario while it renders.
+            source: gives the newest state.
             size: width and height of the pictures [pixels].
             fps: sets of pictures a second [Hz].
             buffers: camera -> where its pictures go: width x height x 3 writable bytes.
-            publish: called on the rendering thread for each picture, with its camera and instant;
+            publish: called on the rendering thread for each picture, with its camera and state;
                 the picture lies in its buffer until it returns.
         """
         width, height = size
@@ -106,7 +110,8 @@ class CameraStreams:
             camera: np.frombuffer(buffers[camera], dtype=np.uint8).reshape(height, width, 3)
             for camera in CAMERAS
         }
-        self._simulation = simulation
+        self._model = model
+        self._source = source
         self._size = size
         self._fps = fps
         self._publish = publish
@@ -143,7 +148,7 @@ class CameraStreams:
 
     def _run(self) -> None:
         try:
-            renderer = CameraRenderer(self._simulation.world.model, *self._size)
+            renderer = CameraRenderer(self._model, *self._size)
             try:
                 self._stream(renderer)
             finally:
@@ -155,20 +160,22 @@ class CameraStreams:
 
     def _stream(self, renderer: CameraRenderer) -> None:
         # The first pictures take long, since shaders are compiled; they are thrown away.
-        for camera in CAMERAS:
-            renderer.render(self._simulation.instant.snapshot.qpos, camera, self._pictures[camera])
+        for camera, picture in self._pictures.items():
+            renderer.render(self._source().qpos, camera, picture)
         self._ready.set()
         self._frames = FrameClock(self._fps, time.monotonic())
-        shown_s = -1.0
+        shown: Report | None = None
         while self._running:
             time.sleep(self._frames.wait_s(time.monotonic()))
             self._frames.take(time.monotonic())
-            instant = self._simulation.instant
-            if instant.snapshot.time_s == shown_s:  # the physics is held up
+            newest = self._source()
+            if shown is not None and newest.time_s <= shown.time_s:  # the physics is held up
                 self._frames.skipped += 1
                 continue
-            shown_s = instant.snapshot.time_s
+            if shown is None or newest.variant != shown.variant:
+                set_variant(self._model, find_variant(newest.variant))
+            shown = newest
             for camera, picture in self._pictures.items():
-                renderer.render(instant.snapshot.qpos, camera, picture)
-                self._publish(camera, instant)
+                renderer.render(newest.qpos, camera, picture)
+                self._publish(camera, newest)
                 self.published += 1

@@ -23,9 +23,11 @@ from trossen_pi0_ros.process import run_node
 from trossen_pi0_ros.qos import STATUS, image_qos
 from trossen_pi0_sim.cameras import CameraStreams, intrinsics
 from trossen_pi0_sim.clocks import ClockOffset
+from trossen_pi0_sim.physics_messages import Report
+from trossen_pi0_sim.physics_process import PhysicsProcess
 from trossen_pi0_sim.progress import Stage
-from trossen_pi0_sim.simulation import Instant, Simulation
-from trossen_pi0_sim.world import World
+from trossen_pi0_sim.scene import build_model
+from trossen_pi0_sim.tasks import find_variant
 
 _SLOW = 0.95
 _WARN_EVERY_S = 10.0
@@ -34,19 +36,23 @@ _WARN_EVERY_S = 10.0
 class SimNode(Node):
     """Runs the simulated kit in real time.
 
-    Physics and arm servers, rendering and callbacks have a thread each; pictures are published on
-    the rendering thread.
+    Physics and arm servers are a process of their own; pictures are rendered and published on a
+    thread of their own.
     """
 
     def __init__(self) -> None:
         super().__init__("sim")
         self._settings = NodeParameters(self, SimParameters).value
         parameters = self._settings
-        self._world = World(parameters.seed, parameters.variant)
-        self._simulation = Simulation(self._world, parameters.arm_addresses)
+        self._physics = PhysicsProcess(
+            parameters.seed, parameters.variant, parameters.arm_addresses
+        )
+        self._physics.start()
+        self._model = build_model()
         self._images = {camera: self._image_message(camera) for camera in CAMERAS}
         self._streams = CameraStreams(
-            self._simulation,
+            self._model,
+            lambda: self._physics.report,
             (parameters.width, parameters.height),
             parameters.fps,
             {camera: image.data for camera, image in self._images.items()},
@@ -68,14 +74,14 @@ class SimNode(Node):
         self._failed = False
         clock = self.get_clock()
         self._clock_offset = ClockOffset(time.monotonic_ns, lambda: clock.now().nanoseconds)
-        self._shown = (self._simulation.instant, Time())
+        self._shown: tuple[Report | None, Time] = (None, Time())
         self._start()
         self.create_service(ResetSim, "/sim/reset", self._reset)
         self.create_timer(1.0 / parameters.status_rate, self._report)
 
     def _start(self) -> None:
         try:
-            self._simulation.start()
+            self._physics.wait_until_ready()
             self._streams.start()
         except TrossenPi0Error:
             self.close()
@@ -90,14 +96,13 @@ class SimNode(Node):
     def close(self) -> None:
         """Ends all threads and frees the arms' addresses."""
         self._streams.stop()
-        self._simulation.stop()
-        self._world.close()
+        self._physics.stop()
 
     # -- rendering thread ----------------------------------------------------------------------
 
-    def _publish_picture(self, camera: str, instant: Instant) -> None:
-        if instant is not self._shown[0]:
-            self._shown = (instant, self._stamp(instant))
+    def _publish_picture(self, camera: str, report: Report) -> None:
+        if report is not self._shown[0]:
+            self._shown = (report, self._stamp(report))
         stamp = self._shown[1]
         image, info = self._images[camera], self._infos[camera]
         image.header.stamp = info.header.stamp = stamp
@@ -107,12 +112,12 @@ class SimNode(Node):
     # -- callbacks -----------------------------------------------------------------------------
 
     def _report(self) -> None:
-        failure = self._simulation.failure or self._streams.failure
+        failure = self._physics.failure or self._streams.failure
         if failure is not None:
             raise failure
         self._clock_offset.refresh()
         self._publish_state()
-        factor = self._simulation.real_time_factor
+        factor = self._physics.report.real_time_factor
         if factor < _SLOW:
             self.get_logger().warning(
                 f"the simulation runs at {factor:.2f} of real time: give it more processor time "
@@ -121,35 +126,34 @@ class SimNode(Node):
             )
 
     def _publish_state(self) -> None:
-        instant = self._simulation.instant
-        header = Header(stamp=self._stamp(instant))
-        progress, truth = self._world.progress, self._world.ground_truth
-        if progress.stage != self._stage or progress.failed != self._failed:
-            self._stage, self._failed = progress.stage, progress.failed
-            said = progress.reason or progress.stage.name.lower().replace("_", " ")
-            self.get_logger().info(f"{truth.variant}, seed {truth.seed}: {said}")
+        report = self._physics.report
+        header = Header(stamp=self._stamp(report))
+        if (report.stage, report.failed) != (self._stage, self._failed):
+            self._stage, self._failed = report.stage, report.failed
+            said = report.reason or report.stage.name.lower().replace("_", " ")
+            self.get_logger().info(f"{report.variant}, seed {report.seed}: {said}")
         self._status.publish(
             SimStatus(
                 header=header,
-                real_time_factor=self._simulation.real_time_factor,
-                sim_time_s=instant.snapshot.time_s,
+                real_time_factor=report.real_time_factor,
+                sim_time_s=report.time_s,
                 images_published=self._streams.published,
                 images_skipped=self._streams.skipped,
-                seed=truth.seed,
-                variant=truth.variant,
-                stage=int(progress.stage),
-                success=progress.success,
-                failed=progress.failed,
-                reason=progress.reason,
+                seed=report.seed,
+                variant=report.variant,
+                stage=int(report.stage),
+                success=report.stage == Stage.PLACED,
+                failed=report.failed,
+                reason=report.reason,
             )
         )
-        x, y, z, qw, qx, qy, qz = truth.object_pose.tolist()
-        half_x, half_y, half_z = truth.object_half_size
+        x, y, z, qw, qx, qy, qz = report.object_pose.tolist()
+        half_x, half_y, half_z = find_variant(report.variant).half_size
         self._truth.publish(
             GroundTruth(
                 header=Header(stamp=header.stamp, frame_id="world"),
-                variant=truth.variant,
-                seed=truth.seed,
+                variant=report.variant,
+                seed=report.seed,
                 object_pose=Pose(
                     position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
                 ),
@@ -159,15 +163,15 @@ class SimNode(Node):
 
     def _reset(self, request: ResetSim.Request, response: ResetSim.Response) -> ResetSim.Response:
         try:
-            self._simulation.reset(request.seed, request.variant or None)
+            self._physics.reset(request.seed, request.variant or None)
         except TrossenPi0Error as error:
             response.success = False
             response.message = str(error)
             self.get_logger().error(f"reset refused: {error}")
             return response
-        truth = self._world.ground_truth
+        report = self._physics.report
         response.success = True
-        response.message = f"{truth.variant}, seed {truth.seed}"
+        response.message = f"{report.variant}, seed {report.seed}"
         self._stage, self._failed = Stage.NONE, False
         self.get_logger().info(f"new episode: {response.message}")
         self._publish_state()
@@ -175,9 +179,9 @@ class SimNode(Node):
 
     # -- messages ------------------------------------------------------------------------------
 
-    def _stamp(self, instant: Instant) -> Time:
-        """ROS time of an instant."""
-        return time_msg(int(instant.wall_s * NANOSECONDS) + self._clock_offset.ns)
+    def _stamp(self, report: Report) -> Time:
+        """ROS time of a report's instant."""
+        return time_msg(int(report.wall_s * NANOSECONDS) + self._clock_offset.ns)
 
     def _image_message(self, camera: str) -> Image:
         parameters = self._settings
@@ -194,7 +198,7 @@ class SimNode(Node):
 
     def _info_message(self, camera: str) -> CameraInfo:
         parameters = self._settings
-        matrix = intrinsics(self._world.model, camera, parameters.width, parameters.height).matrix
+        matrix = intrinsics(self._model, camera, parameters.width, parameters.height).matrix
         projection = [*matrix[0], 0.0, *matrix[1], 0.0, *matrix[2], 0.0]
         return CameraInfo(
             header=Header(frame_id=_frame(camera)),

@@ -14,63 +14,11 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from trossen_pi0_core.errors import TrossenPi0Error
-from trossen_pi0_sim.progress import Stage
+from trossen_pi0_sim.physics_messages import LARGEST_PACKET, Answer, Report, ResetRequest
 from trossen_pi0_sim.simulation import Instant, Simulation
 from trossen_pi0_sim.world import World
-
-LARGEST_PACKET = 65536
-"""Most bytes of a packet between the two processes."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """The state of the simulation at one instant.
-
-    Attributes:
-        time_s: simulated time [s].
-        wall_s: the instant on the monotonic clock, which all processes share [s].
-        qpos: MuJoCo's joint positions, shape (nq,).
-        object_pose: centre and orientation of the object, world frame, shape (7,): x y z [m], then
-            quaternion w x y z.
-        real_time_factor: simulated over wall time in the last second [1].
-        seed: of the present episode.
-        variant: scenario of the present episode.
-        stage: furthest stage of the present episode.
-        failed: the task can no longer be done.
-        reason: why; empty otherwise.
-    """
-
-    time_s: float
-    wall_s: float
-    qpos: NDArray[np.float64]
-    object_pose: NDArray[np.float64]
-    real_time_factor: float
-    seed: int
-    variant: str
-    stage: Stage
-    failed: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class ResetRequest:
-    """From the node: begin a new episode."""
-
-    seed: int
-    variant: str | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """To the node: the start or a reset went well, or what was wrong."""
-
-    error: str = ""
 
 
 def report(simulation: Simulation, instant: Instant) -> Report:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from trossen_pi0_core.errors import ParameterError
-from trossen_pi0_sim.physics import LARGEST_PACKET, Answer, Report, ResetRequest
+from trossen_pi0_sim.physics_messages import LARGEST_PACKET, Answer, Report, ResetRequest
 from trossen_pi0_sim.simulation import SimulationError
 
 _START_TIMEOUT_S = 30.0
@@ -22,7 +22,7 @@ _END_TIMEOUT_S = 3.0
 class PhysicsProcess:
     """Physics and arm servers in a process of their own, in real time.
 
-    ``start``, ``reset`` and ``stop`` belong to one thread; the rest is free.
+    All but ``report`` and ``failure`` belongs to one thread.
     """
 
     def __init__(self, seed: int, variant: str, arm_addresses: Sequence[str]) -> None:
@@ -45,16 +45,12 @@ class PhysicsProcess:
 
     @property
     def report(self) -> Report:
-        """The newest report; there is one after ``start``."""
+        """The newest report; there is one after ``wait_until_ready``."""
         assert self._report is not None
         return self._report
 
     def start(self) -> None:
-        """Starts the process and waits for its first report.
-
-        Raises:
-            SimulationError: it did not start; an address cannot be served on, for example.
-        """
+        """Starts the process; ``wait_until_ready`` before anything else."""
         with self._far_end as far_end:
             self._process = subprocess.Popen(
                 [
@@ -68,6 +64,13 @@ class PhysicsProcess:
                 start_new_session=True,
             )
         self._receiver.start()
+
+    def wait_until_ready(self) -> None:
+        """Waits for the first report.
+
+        Raises:
+            SimulationError: it did not start; an address cannot be served on, for example.
+        """
         error = self._await_answer(_START_TIMEOUT_S)
         if error:
             raise SimulationError(error)
@@ -111,7 +114,9 @@ class PhysicsProcess:
         try:
             self._link.send(pickle.dumps(request))
         except OSError as error:
-            raise self.failure or SimulationError(f"the physics process is gone: {error}") from error
+            raise self.failure or SimulationError(
+                f"the physics process is gone: {error}"
+            ) from error
 
     def _await_answer(self, timeout_s: float) -> str:
         try:

@@ -15,8 +15,6 @@ from trossen_pi0_sim.pacing import Pacer
 from trossen_pi0_sim.world import TICK_S, Snapshot, World
 
 _REQUEST_TIMEOUT_S = 5.0
-# Beside a busy thread the interpreter would let the physics wait up to its switch interval.
-_LONGEST_SLEEP_S = 0.02
 
 
 class SimulationError(TrossenPi0Error):
@@ -141,7 +139,7 @@ class Simulation:
                 if ticks:
                     snapshot = self.world.step(ticks)
                     self._show(Instant(snapshot, self._pacer.due_s - TICK_S))
-                time.sleep(min(self._pacer.wait_s(), _LONGEST_SLEEP_S))
+                time.sleep(self._pacer.wait_s())
         except BaseException as error:  # noqa: BLE001 - reported by the owner, who sees `failure`
             self.failure = error
             self._stop_servers()

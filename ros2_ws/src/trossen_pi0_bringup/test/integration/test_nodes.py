@@ -46,6 +46,7 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
     assert camera.parameters["depth_module.color_profile"] == "640x480x30"
     assert camera.parameters["enable_depth"] is False
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("192.168.1.5", "192.168.1.4")
+    assert [p.name for p in nodes["arm_controller"].parameter_files] == ["arm_controller.yaml"]
     assert nodes["policy"].parameters["backend"] == "openpi"
 
 
@@ -83,7 +84,11 @@ def test_users_parameters_come_after_the_shipped_ones(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("/**:\n  ros__parameters:\n    blend_s: 0.2\n")
     files = specs(f"params_file:={file}")["arm_controller"].parameter_files
-    assert [path.name for path in files] == ["arm_controller.yaml", "mine.yaml"]
+    assert [path.name for path in files] == [
+        "arm_controller.yaml",
+        "arm_controller_sim.yaml",
+        "mine.yaml",
+    ]
 
 
 def test_rviz_may_be_closed_without_ending_the_suite():

@@ -94,7 +94,7 @@ def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
     stack = start("seed:=3", "video:=true")
     stack.wait_for("stack ready")
     nodes = stack.nodes()
-    assert len(nodes) == 3
+    assert len(nodes) >= 3
     status = stack.wait(120)
     assert status == 0, stack.text()
     assert_all_gone(nodes)

@@ -18,8 +18,8 @@ class SimParameters:
     arm_addresses: tuple[str, ...] = parameter(
         ("127.0.0.2", "127.0.0.3"), "Loopback addresses that the left and right arm are served on."
     )
-    width: int = parameter(640, "Width of the pictures [pixels].", low=16, high=1920)
-    height: int = parameter(480, "Height of the pictures [pixels].", low=16, high=1080)
+    width: int = parameter(320, "Width of the pictures [pixels].", low=16, high=1920)
+    height: int = parameter(240, "Height of the pictures [pixels].", low=16, high=1080)
     fps: float = parameter(30.0, "Rate of each camera [Hz].", low=1.0, high=60.0)
     image_reliability: str = parameter(
         "reliable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import trossen_arm
 from numpy.typing import NDArray
+from trossen_arm_sim.protocol import UDP_PORT, UDPCommand
 
 from trossen_pi0_core.errors import DriverError
 from trossen_pi0_sim.arm_adapter import ArmAdapter
@@ -197,6 +199,21 @@ def test_frozen_controller_shows_only_in_the_header(
     assert not refuses(driver)
     simulation.servers[0].thaw()
     assert advances(5.0)
+
+
+def test_silent_controller_does_not_even_answer(
+    simulation: Simulation, arm_addresses: tuple[str, str]
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(2.0)
+        asking.connect((arm_addresses[0], UDP_PORT))
+        asking.send(bytes([UDPCommand.GET_ROBOT_OUTPUT]))
+        assert len(asking.recv(4096)) == 1 + 16 + 7 * 24  # error state, header, seven joints
+        simulation.servers[0].freeze(silent=True)
+        asking.settimeout(0.3)
+        asking.send(bytes([UDPCommand.GET_ROBOT_OUTPUT]))
+        with pytest.raises(TimeoutError):
+            asking.recv(4096)
 
 
 def test_arm_holds_when_its_driver_goes_and_takes_the_next_one(

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import rclpy
+import trossen_arm
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
@@ -192,6 +194,24 @@ def test_reset_moves_the_object_at_once(node: subprocess.Popen[str], listener: L
     assert listener.reset(18).message == "blue_brick, seed 18", "an empty variant keeps the present"
 
 
+def test_pictures_show_the_object_of_the_new_episode(
+    domain: int, arm_addresses: tuple[str, str], listener: Listener
+) -> None:
+    process = start(domain, arm_addresses, width=320, height=240)
+    try:
+        listener.until_all(1)
+
+        def blue() -> int:
+            picture = image_to_rgb(listener.images["cam_high"][-1]).astype(int)
+            return int(((picture[..., 2] > 80) & (picture[..., 0] < 40)).sum())
+
+        assert blue() == 0
+        listener.reset(17, "blue_brick")
+        listener.until(lambda: blue() > 20, "blue brick in the picture")
+    finally:
+        end(process)
+
+
 def test_refused_reset_says_why_and_keeps_the_episode(
     node: subprocess.Popen[str], listener: Listener
 ) -> None:
@@ -218,6 +238,52 @@ def test_signal_ends_it_and_frees_the_addresses(
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, TCP_PORT))
+
+
+def physics_of(node: subprocess.Popen[str]) -> psutil.Process:
+    (child,) = psutil.Process(node.pid).children()
+    return child
+
+
+def test_killed_node_takes_the_arms_with_it(
+    node: subprocess.Popen[str], listener: Listener, wait_until: Callable[..., None]
+) -> None:
+    listener.until_all(1)
+    physics = physics_of(node)
+    node.kill()
+    node.wait()
+    wait_until(lambda: not physics.is_running(), "end of the physics")
+
+
+def test_end_of_the_physics_ends_the_node_with_a_reason(
+    node: subprocess.Popen[str], listener: Listener
+) -> None:
+    listener.until_all(1)
+    physics_of(node).kill()
+    _, said = node.communicate(timeout=10.0)
+    assert node.returncode == 1
+    assert "the physics process ended with status -9" in said
+
+
+def test_arms_are_served_whatever_the_node_is_busy_with(
+    node: subprocess.Popen[str], listener: Listener, arm_addresses: tuple[str, str]
+) -> None:
+    listener.until_all(1)
+    driver = trossen_arm.TrossenArmDriver()
+    driver.configure(
+        trossen_arm.Model.wxai_v0,
+        trossen_arm.StandardEndEffector.wxai_v0_follower,
+        arm_addresses[0],
+        False,
+        timeout=3.0,
+    )
+    node.send_signal(signal.SIGSTOP)
+    before = driver.get_robot_output().header.id
+    deadline = time.monotonic() + 5.0
+    while driver.get_robot_output().header.id == before:
+        assert time.monotonic() < deadline, "the arm's feedback stands still"
+    node.send_signal(signal.SIGCONT)
+    driver.cleanup()
 
 
 @pytest.mark.parametrize(

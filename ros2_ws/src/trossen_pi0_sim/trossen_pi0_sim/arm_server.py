@@ -96,6 +96,11 @@ class ArmServer(TrossenArmSimServer):
         self._threads.clear()
         super().stop()
 
+    @property
+    def connected(self) -> bool:
+        """Whether a driver is connected."""
+        return self._connection is not None
+
     # -- for tests of what happens when an arm fails -------------------------------------------
 
     def inject_fault(self, text: str) -> None:

@@ -20,6 +20,8 @@ from trossen_pi0_sim.physics_messages import LARGEST_PACKET, Answer, Report, Res
 from trossen_pi0_sim.simulation import Instant, Simulation
 from trossen_pi0_sim.world import World
 
+_LEAVE_S = 1.5  # when the whole stack ends at once, the arm controller first releases the arms
+
 
 def report(simulation: Simulation, instant: Instant) -> Report:
     """What the node is told of an instant; on the physics thread."""
@@ -58,7 +60,7 @@ class _Service:
         except ConnectionError:  # the node was killed
             return
         finally:
-            self._simulation.stop()
+            self._simulation.stop(grace_s=_LEAVE_S)
             if self._simulation.failure is not None:
                 raise self._simulation.failure
 

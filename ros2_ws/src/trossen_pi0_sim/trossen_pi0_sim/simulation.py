@@ -15,6 +15,7 @@ from trossen_pi0_sim.pacing import Pacer
 from trossen_pi0_sim.world import TICK_S, Snapshot, World
 
 _REQUEST_TIMEOUT_S = 5.0
+_LEAVE_POLL_S = 0.02
 
 
 class SimulationError(TrossenPi0Error):
@@ -102,8 +103,15 @@ class Simulation:
         self._pacer = Pacer(TICK_S, self._clock)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the servers and the physics thread."""
+    def stop(self, grace_s: float = 0.0) -> None:
+        """Ends the servers and the physics thread.
+
+        Args:
+            grace_s: how long drivers may take to leave by themselves before they are cut off [s].
+        """
+        deadline = time.monotonic() + grace_s
+        while any(s.connected for s in self.servers) and time.monotonic() < deadline:
+            time.sleep(_LEAVE_POLL_S)
         self._stop_servers()
         self._running = False
         if self._thread.is_alive():

@@ -5,7 +5,7 @@ PACKAGE = "trossen_pi0_core"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="What the trossen_pi0 suite knows without ROS: contract, chunk execution, limits, openpi protocol.",
+    description="The trossen_pi0 suite without ROS: contract, chunk execution, limits, openpi.",
     license="Apache-2.0",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={PACKAGE: ["py.typed"]},

@@ -122,7 +122,7 @@ class EpisodeRunner:
         subscribe(SimStatus, "/sim/status", self._on_sim, STATUS)
 
     def _on_command(self, message: JointState) -> None:
-        self._recording.add_command(message)
+        self._recording.commands.add(message)
 
     def _on_joints(self, message: JointState) -> None:
         self._recording.measured.add(message)

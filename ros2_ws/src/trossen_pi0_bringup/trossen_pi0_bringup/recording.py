@@ -9,21 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 
+from trossen_pi0_core.joints import select_joints
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
 from trossen_pi0_ros.convert import time_ns
 
 
 @dataclass
 class Series:
-    """Stamped vectors."""
+    """Joint positions over time.
 
+    Attributes:
+        names: joints of each vector, those of the first message.
+        stamps_ns: ROS time [ns].
+        values: each of shape (joints,) [rad; m for carriages].
+    """
+
+    names: tuple[str, ...] = ()
     stamps_ns: list[int] = field(default_factory=list)
     values: list[NDArray[np.float64]] = field(default_factory=list)
 
     def add(self, message: JointState) -> None:
-        """Takes the positions of a joint state."""
-        self.stamps_ns.append(time_ns(message.header.stamp))
-        self.values.append(np.array(message.position, dtype=np.float64))
+        """Takes a joint state; one of fewer joints, as when an arm has failed, is left out."""
+        names: list[str] = list(message.name)
+        self.names = self.names or tuple(names)
+        if set(self.names) <= set(names):
+            self.stamps_ns.append(time_ns(message.header.stamp))
+            self.values.append(select_joints(names, message.position, self.names))
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Stamps (n,) [ns] and values (n, joints)."""
@@ -36,7 +47,6 @@ class EpisodeRecording:
 
     Attributes:
         begun_ns: when the episode began, ROS time [ns].
-        joint_names: order of the vectors.
         commands: what was sent to the arms.
         measured: what the arms reported.
         chunks: publication time, first row's time and id of each chunk [ns].
@@ -49,7 +59,6 @@ class EpisodeRecording:
     """
 
     begun_ns: int = 0
-    joint_names: tuple[str, ...] = ()
     commands: Series = field(default_factory=Series)
     measured: Series = field(default_factory=Series)
     chunks: list[tuple[int, int, int]] = field(default_factory=list)
@@ -61,10 +70,10 @@ class EpisodeRecording:
     sim: SimStatus | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def add_command(self, message: JointState) -> None:
-        """Takes a command."""
-        self.joint_names = tuple(message.name)
-        self.commands.add(message)
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Order of the vectors: that of the commands, or of the measurements without any."""
+        return self.commands.names or self.measured.names
 
     def add_chunk(self, message: ActionChunk) -> None:
         """Takes a chunk."""

@@ -68,7 +68,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def plot_joints(recording: EpisodeRecording, path: Path, title: str) -> None:
     """Commanded against measured positions of every joint, with the chunks' first rows marked.
 
-    One column an arm, one row a joint [rad; mm for carriages]; time in s from the first command.
+    One column an arm, one row a joint [rad; mm for carriages]; time in s from the first of them.
     """
     command_ns, commands = recording.commands.arrays()
     measured_ns, measured = recording.measured.arrays()
@@ -76,14 +76,16 @@ def plot_joints(recording: EpisodeRecording, path: Path, title: str) -> None:
     figure, axes = plt.subplots(
         JOINTS_PER_ARM, arms, figsize=(7.5 * arms, 13), sharex=True, squeeze=False
     )
-    origin = command_ns[0] if len(command_ns) else 0
+    origin = min((*command_ns[:1], *measured_ns[:1]), default=0)
     for j, name in enumerate(recording.joint_names):
         axis = axes[j % JOINTS_PER_ARM][j // JOINTS_PER_ARM]
         carriage = name.endswith("carriage_joint")
         scale = 1e3 if carriage else 1.0
         for published, _, _ in recording.chunks:
             axis.axvline((published - origin) / 1e9, color="0.85", linewidth=0.8, zorder=0)
-        axis.plot((command_ns - origin) / 1e9, commands[:, j] * scale, label="commanded", lw=1.6)
+        if len(command_ns):
+            times = (command_ns - origin) / 1e9
+            axis.plot(times, commands[:, j] * scale, label="commanded", lw=1.6)
         if len(measured_ns):
             times = (measured_ns - origin) / 1e9
             axis.plot(times, measured[:, j] * scale, "--", label="measured", lw=1.2)

@@ -27,11 +27,16 @@ class InferenceSchedule:
         self._last_ns = None
 
     @property
+    def interval_ns(self) -> int:
+        """Time between two inferences [ns]."""
+        return self.rate_of_inference * self.control_period_ns
+
+    @property
     def due_ns(self) -> int:
         """When the next inference is due [ns]; 0 when at once."""
         if self._last_ns is None:
             return 0
-        return self._last_ns + self.rate_of_inference * self.control_period_ns
+        return self._last_ns + self.interval_ns
 
     def is_due(self, now_ns: int) -> bool:
         """Whether an inference shall begin now; also at once after the clock was set back."""
@@ -39,9 +44,8 @@ class InferenceSchedule:
 
     def began(self, now_ns: int) -> None:
         """An inference has begun; keeps the grid as long as the policy keeps up."""
-        interval = self.rate_of_inference * self.control_period_ns
         late = now_ns - self.due_ns
-        keeps_up = self._last_ns is not None and 0 <= late < interval
+        keeps_up = self._last_ns is not None and 0 <= late < self.interval_ns
         self._last_ns = self.due_ns if keeps_up else now_ns
 
     def _set_back(self, now_ns: int) -> bool:

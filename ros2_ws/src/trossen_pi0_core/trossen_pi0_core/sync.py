@@ -137,6 +137,11 @@ class ObservationAssembler:
         reached = min((s.stamps[-1] for s in self._streams.values()), default=now_ns)
         at = _nearest(self._joint_stamps, reached)
         stamp = self._joint_stamps[at]
+        if self._streams and reached - stamp > self.tolerances.sync_ns:
+            raise ObservationError(
+                f"joint states: the newest lies {(reached - stamp) / NANOSECONDS:.3f} s behind the "
+                f"pictures, allowed are {self.tolerances.sync_ns / NANOSECONDS:.3f} s"
+            )
         images: dict[str, NDArray[np.uint8]] = {}
         image_stamps: dict[str, int] = {}
         for camera, stream in self._streams.items():

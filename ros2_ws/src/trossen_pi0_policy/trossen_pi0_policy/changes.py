@@ -39,7 +39,8 @@ class ChangeLog:
             bad = state in (PolicyState.STALLED, PolicyState.ERROR)
             lines.append((bad, f"{state.name}: {reason}" if reason else state.name))
             self._state, self._reason = state, shown
-        lines += self._inputs(missing, now_ns)
+        quiet = state in (PolicyState.IDLE, PolicyState.ERROR)
+        lines += [(bad and not quiet, line) for bad, line in self._inputs(missing, now_ns)]
         return lines
 
     def _inputs(self, missing: Sequence[str], now_ns: int) -> list[tuple[bool, str]]:

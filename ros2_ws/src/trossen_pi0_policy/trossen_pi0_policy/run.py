@@ -22,6 +22,7 @@ from trossen_pi0_policy.state import (
 _ENDED_BY = (State.FAULT, State.ESTOP)
 _GRACE_NS = NANOSECONDS // 10
 _LAST_WORD_NS = NANOSECONDS
+_FRESH_SHARE = 0.1  # of the time between two inferences may be spent on waiting for new pictures
 
 
 class PolicyRun:
@@ -63,6 +64,7 @@ class PolicyRun:
         self._published_ns = 0
         self._wanted_since_ns: int | None = None
         self._refused_since_ns: int | None = None
+        self._passed: tuple[int, int] | None = None
         self._rejections: int | None = None
         self._reported_ns = 0
         self._ramping = False
@@ -110,14 +112,26 @@ class PolicyRun:
         """When the next inference is due [ns]; None when something else must happen first."""
         return self._schedule.due_ns if self._asks else None
 
-    def takes(self, observation: Observation) -> bool:
-        """Whether the observation is new enough: from after the last one and after the start."""
+    def takes(self, observation: Observation, now_ns: int) -> bool:
+        """Whether the observation is new enough: from after the last one and after the start.
+
+        What was there when the inference became due is almost a camera period old on average;
+        unless it is urgent, the next pictures are waited for, a little.
+        """
         last_ns = self.chunk.observation_stamp_ns if self.chunk else -1
-        return observation.stamp_ns >= self._not_before_ns and observation.stamp_ns > last_ns
+        if self._passed is None:
+            self._passed = (observation.stamp_ns, now_ns)
+        if observation.stamp_ns < self._not_before_ns or observation.stamp_ns <= last_ns:
+            return False
+        urgent = self._schedule.due_ns == 0
+        passed_ns, since_ns = self._passed
+        patience_ns = round(_FRESH_SHARE * self._schedule.interval_ns)
+        return urgent or observation.stamp_ns > passed_ns or now_ns - since_ns >= patience_ns
 
     def began(self, now_ns: int) -> None:
         """An inference has begun."""
         self._inferring = True
+        self._passed = None
         self.missing = ()
         self._schedule.began(now_ns)
         if self._first_ns is None:

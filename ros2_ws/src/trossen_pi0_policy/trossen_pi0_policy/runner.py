@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk, Observation
 from trossen_pi0_core.errors import BackendError, ObservationError, TrossenPi0Error
@@ -18,66 +16,22 @@ from trossen_pi0_policy.observations import ObservationBuffer
 from trossen_pi0_policy.run import PolicyRun
 from trossen_pi0_policy.state import (
     ControllerReport,
+    Latency,
     Outcome,
     PolicyState,
+    RunnerStatus,
     RunRequest,
     RunResult,
     RunSettings,
 )
 
 _LOG = logging.getLogger(__name__)
-_POLL_S = 0.005
+_POLL_S = 0.002
+_BLOCKED_S = 0.02
 _IDLE_S = 0.5
 _RETRY_S = 0.2
-_JOIN_S = 2.0
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How long the last inference and its chunk took; NaN before the first [s].
-
-    Attributes:
-        inference_s: the policy alone.
-        chunk_s: oldest picture's stamp (the joint state's without pictures) to publication.
-        overhead_s: the same without the policy.
-    """
-
-    inference_s: float = math.nan
-    chunk_s: float = math.nan
-    overhead_s: float = math.nan
-
-
-@dataclass(frozen=True)
-class RunnerStatus:
-    """What the runner does and how it does.
-
-    Attributes:
-        state: what it does.
-        reason: why; empty when there is nothing to say.
-        missing: inputs that stand in the way of an observation.
-        prompt: instruction of the run, or the default.
-        run_id: run under way; empty when there is none.
-        elapsed_ns: since the run's first observation [ns].
-        chunk_id: last chunk of the run; 0 before the first.
-        chunks_published: since it was enabled.
-        inference_failures: since it was enabled.
-        latency: of the last inference.
-        latency_p50_s: median of recent inferences [s].
-        latency_p95_s: 95th percentile of recent inferences [s].
-    """
-
-    state: PolicyState
-    reason: str
-    missing: tuple[str, ...]
-    prompt: str
-    run_id: str
-    elapsed_ns: int
-    chunk_id: int
-    chunks_published: int
-    inference_failures: int
-    latency: Latency
-    latency_p50_s: float
-    latency_p95_s: float
+_GOODBYE_S = 0.3  # a backend that has nothing to do closes itself in order
+_JOIN_S = 1.5
 
 
 class PolicyRunner:
@@ -150,6 +104,7 @@ class PolicyRunner:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self._thread.join(_GOODBYE_S)
         self._backend.interrupt()
         self._thread.join(_JOIN_S)
         if self._thread.is_alive():
@@ -323,7 +278,7 @@ class PolicyRunner:
             return None
         observation = self._observe(run, now_ns)
         if observation is None:
-            self._changed.wait(_POLL_S)
+            self._changed.wait(_BLOCKED_S if run.missing else _POLL_S)
             return None
         run.began(now_ns)
         return run, InferenceRequest(observation, run.settings.period_ns)
@@ -336,7 +291,7 @@ class PolicyRunner:
             except ObservationError as error:
                 missing = [str(error)]
             else:
-                return observation if run.takes(observation) else None
+                return observation if run.takes(observation, now_ns) else None
         run.blocked(missing, now_ns)
         return None
 

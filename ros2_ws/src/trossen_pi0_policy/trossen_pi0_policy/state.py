@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from trossen_pi0_core.contract import NANOSECONDS
@@ -112,3 +113,51 @@ class ControllerReport:
     run_id: str = ""
     rejections: int = 0
     last_rejection: str = ""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long the last inference and its chunk took; NaN before the first [s].
+
+    Attributes:
+        inference_s: the policy alone.
+        chunk_s: oldest picture's stamp (the joint state's without pictures) to publication.
+        overhead_s: the same without the policy.
+    """
+
+    inference_s: float = math.nan
+    chunk_s: float = math.nan
+    overhead_s: float = math.nan
+
+
+@dataclass(frozen=True)
+class RunnerStatus:
+    """What the runner does and how it does.
+
+    Attributes:
+        state: what it does.
+        reason: why; empty when there is nothing to say.
+        missing: inputs that stand in the way of an observation.
+        prompt: instruction of the run, or the default.
+        run_id: run under way; empty when there is none.
+        elapsed_ns: since the run's first observation [ns].
+        chunk_id: last chunk of the run; 0 before the first.
+        chunks_published: since it was enabled.
+        inference_failures: since it was enabled.
+        latency: of the last inference.
+        latency_p50_s: median of recent inferences [s].
+        latency_p95_s: 95th percentile of recent inferences [s].
+    """
+
+    state: PolicyState
+    reason: str
+    missing: tuple[str, ...]
+    prompt: str
+    run_id: str
+    elapsed_ns: int
+    chunk_id: int
+    chunks_published: int
+    inference_failures: int
+    latency: Latency
+    latency_p50_s: float
+    latency_p95_s: float

@@ -12,7 +12,7 @@ import pytest
 from sensor_msgs.msg import JointState
 
 from trossen_pi0_bringup.episodes import EpisodeResult
-from trossen_pi0_bringup.recording import EpisodeRecording
+from trossen_pi0_bringup.recording import EpisodeRecording, Series
 from trossen_pi0_bringup.report import episode_summary, plot_joints, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
 from trossen_pi0_bringup.video import MosaicVideo
@@ -35,7 +35,7 @@ def a_recording():
     """One second: commands rise by 0.1 rad, the arms lag behind by 0.01 rad."""
     recording = EpisodeRecording()
     for i in range(31):
-        recording.add_command(joints(SECOND + i * SECOND // 30, [0.1 * i / 30] * 14))
+        recording.commands.add(joints(SECOND + i * SECOND // 30, [0.1 * i / 30] * 14))
     for i in range(101):
         recording.measured.add(joints(SECOND + i * SECOND // 100, [0.1 * i / 100 - 0.01] * 14))
     chunk = ActionChunk(chunk_id=1, horizon=50)
@@ -76,6 +76,16 @@ def test_tracking_error_compares_at_the_times_of_the_commands():
     np.testing.assert_allclose(error, -0.01, atol=1e-9)
 
 
+def test_measurements_of_one_arm_alone_are_left_out():
+    recording = a_recording()
+    alone = JointState(name=NAMES[:7], position=[0.0] * 7)
+    alone.header.stamp = time_msg(3 * SECOND)
+    recording.measured.add(alone)
+    stamps_ns, values = recording.measured.arrays()
+    assert len(stamps_ns) == 101
+    assert values.shape == (101, 14)
+
+
 def test_status_of_the_episode_before_is_not_taken():
     recording = EpisodeRecording(begun_ns=5 * SECOND)
     old = SimStatus(success=True)
@@ -108,6 +118,9 @@ def test_summary_is_plain_json_with_the_figures(tmp_path):
 def test_plot_is_drawn_also_when_nothing_was_recorded(tmp_path):
     plot_joints(a_recording(), tmp_path / "full.png", "full")
     plot_joints(EpisodeRecording(), tmp_path / "empty.png", "empty")
+    without_commands = a_recording()
+    without_commands.commands = Series()
+    plot_joints(without_commands, tmp_path / "test_mode.png", "nothing was sent")
     full = matplotlib.image.imread(tmp_path / "full.png")
     assert full.shape[0] > 1000
     assert full.min() < 0.2

@@ -71,6 +71,7 @@ class PolicyServer:
         self.requests = []
         self.headers = []
         self.connections = 0
+        self.goodbyes = 0
         self._open = set()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -105,11 +106,15 @@ class PolicyServer:
         finally:
             self._open.discard(connection)
 
+    def _messages(self, connection):
+        yield from connection  # ends without an error when the client says goodbye
+        self.goodbyes += 1
+
     def _talk(self, connection):
         self.connections += 1
         self.headers.append(connection.request.headers)
         connection.send(self.metadata)
-        for message in connection:
+        for message in self._messages(connection):
             observation = msgpack_numpy.unpackb(message)
             self.requests.append(observation)
             answer = self.answer(observation)
@@ -295,7 +300,14 @@ class Ros:
 
     def start_policy(self, **parameters):
         """A policy node that is configured and active, without a start pose."""
-        values = {"start_pose": "", "status_rate": 20.0, "stall_timeout_s": 5.0, **parameters}
+        values = {
+            "start_pose": "",
+            "status_rate": 20.0,
+            "stall_timeout_s": 5.0,
+            "max_observation_age_s": 0.6,
+            "sync_tolerance_s": 0.1,
+            **parameters,
+        }
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         self.policy = PolicyNode(context=self.context, parameter_overrides=overrides)
         self._nodes.append(self.policy)

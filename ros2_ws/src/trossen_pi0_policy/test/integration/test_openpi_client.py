@@ -44,6 +44,13 @@ def connect():
         client.close()
 
 
+def wait_until(condition):
+    end = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
 class RawServer:
     """Accepts TCP connections and does to them what it is told."""
 
@@ -130,6 +137,7 @@ def test_closing_says_goodbye(policy_server, connect):
     client = connect(policy_server.port)
     client.connect()
     client.close()
+    wait_until(lambda: policy_server.goodbyes == 1)
     with pytest.raises(BackendUnavailableError, match="the client was closed"):
         client.infer(REQUEST)
 
@@ -237,19 +245,20 @@ def test_requests_that_cannot_be_sent_leave_the_connection_alone(policy_server, 
 
 
 def test_a_slow_answer_is_given_up_and_never_taken_for_a_later_one(policy_server, connect):
+    given_up = threading.Event()
+
     def slow(observation):
         n = len(policy_server.requests)
         if n == 1:
-            time.sleep(0.6)
+            assert given_up.wait(10.0)
         return {"actions": np.full((1, 14), n)}
 
     policy_server.answer = slow
     client = connect(policy_server.port, answer_timeout_s=0.3)
-    began = time.monotonic()
     with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.3 s"):
         client.infer(REQUEST)
-    assert time.monotonic() - began < 0.5
-    assert client.infer(REQUEST, timeout_s=2.0)["actions"][0, 0] == 2
+    given_up.set()
+    assert client.infer(REQUEST, timeout_s=5.0)["actions"][0, 0] == 2
 
 
 def test_a_server_that_reads_nothing_does_not_hold_us(raw_server, connect):
@@ -272,7 +281,7 @@ def test_a_server_that_reads_nothing_does_not_hold_us(raw_server, connect):
     began = time.monotonic()
     with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.4 s"):
         client.infer({"images": np.zeros(60_000_000, np.uint8)})
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0
     release.set()
 
 
@@ -324,7 +333,7 @@ def test_a_silent_server_is_given_up(raw_server, connect):
     began = time.monotonic()
     with pytest.raises(BackendUnavailableError, match=r"no connection within 0\.3 s"):
         connect(server.port, connect_timeout_s=0.3).connect()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
     release.set()
 
 
@@ -390,16 +399,15 @@ def test_pauses_between_attempts_grow_to_the_longest(connect):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    client = connect(port, backoff_s=0.05, max_backoff_s=0.1)
+    client = connect(port, backoff_s=0.05, max_backoff_s=0.2)
     began, ends = time.monotonic(), []
-    for _ in range(4):
+    for _ in range(6):
         with pytest.raises(BackendUnavailableError):
             client.connect()
         ends.append(time.monotonic() - began)
     waits = np.diff(ends)
-    assert 0.04 <= waits[0] < 0.09
-    assert 0.09 <= waits[1] < 0.19
-    assert 0.09 <= waits[2] < 0.19
+    assert (waits >= [0.05, 0.1, 0.2, 0.2, 0.2]).all()
+    assert waits[3:].sum() < 1.0  # 1.2 s if they went on growing
 
 
 @pytest.mark.parametrize("during", ["infer", "connect", "pause"])
@@ -420,5 +428,5 @@ def test_interrupting_ends_any_wait(policy_server, raw_server, connect, during):
     began = time.monotonic()
     with pytest.raises(BackendUnavailableError, match="the client was closed"):
         client.infer(REQUEST)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
     release.set()

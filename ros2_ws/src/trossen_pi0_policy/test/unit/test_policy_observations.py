@@ -115,6 +115,13 @@ def test_ages_of_missing_inputs_make_no_lines():
     assert back == [(False, "RUNNING"), (False, "all inputs are there")]
 
 
+def test_missing_inputs_are_bad_news_only_during_a_run():
+    log = ChangeLog()
+    log.lines(PolicyState.IDLE, "", ["cam_high: none"], 0)
+    idle = log.lines(PolicyState.IDLE, "", ["cam_high: none"], S)
+    assert idle == [(False, "inputs are missing: cam_high: none")]
+
+
 def test_inputs_that_are_missing_for_a_moment_make_no_lines():
     log = ChangeLog()
     assert log.lines(PolicyState.IDLE, "", ["cam_high: none"], 0) == []

@@ -124,11 +124,29 @@ def test_a_prompt_of_its_own_stays():
 
 def test_only_newer_observations_are_taken():
     run = released()
-    assert not run.takes(observation(START - 1))
-    assert run.takes(observation(START))
+    assert not run.takes(observation(START - 1), START)
+    assert run.takes(observation(START), START)
     infer(run, START)
-    assert not run.takes(observation(START))
-    assert run.takes(observation(START + 1))
+    assert not run.takes(observation(START), START + S)
+    assert run.takes(observation(START + 1), START + S)
+
+
+def test_when_there_is_time_the_next_pictures_are_waited_for():
+    run = released()
+    infer(run, START)
+    due = START + S
+    assert run.wants_inference(due)
+    assert not run.takes(observation(due - S // 30), due)
+    assert run.takes(observation(due + 1), due + S // 50)
+
+
+def test_the_next_pictures_are_not_waited_for_long():
+    run = released()
+    infer(run, START)
+    due = START + S
+    assert not run.takes(observation(due - S // 30), due)
+    assert not run.takes(observation(due - S // 30), due + S // 10 - 1)
+    assert run.takes(observation(due - S // 30), due + S // 10)
 
 
 def test_an_answer_that_makes_no_chunk_is_an_error_and_asked_again():
@@ -201,9 +219,11 @@ def test_the_first_preparation_is_no_stall():
     run = released()
     for second in range(20):
         run.check(START + second * S, preparing=True)
-    assert run.check(START + 24 * S, preparing=False) is None
-    assert run.check(START + 30 * S, preparing=False) is None  # nothing was published yet
+    run.check(START + 20 * S, preparing=False)
+    assert run.result is None
+    run.check(START + 25 * S, preparing=False)
     assert result(run).outcome == Outcome.FAILED
+    assert result(run).message == "no chunk for 5 s: no answer and no new observation"
 
 
 def test_no_stop_chunk_for_a_run_that_published_none():
@@ -304,8 +324,8 @@ def test_nothing_is_asked_during_a_ramp_and_afresh_after_it():
     end = START + 30 * S
     run.controller(report(end, State.HOLDING), end + 1)
     assert run.wants_inference(end + 1)
-    assert not run.takes(observation(end - 1))
-    assert run.takes(observation(end))
+    assert not run.takes(observation(end - 1), end + 1)
+    assert run.takes(observation(end), end + 1)
 
 
 def test_an_answer_that_comes_during_a_ramp_is_dropped():
@@ -322,7 +342,8 @@ def test_a_ramp_too_short_to_be_seen_asks_afresh_too():
     infer(run, START)
     run.controller(report(START + 5, State.HOLDING), START + 5)
     assert run.wants_inference(START + 6)
-    assert not run.takes(observation(START + 4))
+    assert not run.takes(observation(START + 4), START + 6)
+    assert run.takes(observation(START + 5), START + 6)
 
 
 def test_a_starved_controller_is_helped_at_once():

@@ -11,8 +11,8 @@ from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_msgs.msg import PolicyStatus
 from trossen_pi0_policy.changes import ChangeLog
 from trossen_pi0_policy.observations import ObservationBuffer
-from trossen_pi0_policy.runner import PolicyRunner, RunnerStatus
-from trossen_pi0_policy.state import PolicyState
+from trossen_pi0_policy.runner import PolicyRunner
+from trossen_pi0_policy.state import PolicyState, RunnerStatus
 from trossen_pi0_ros.convert import time_msg
 from trossen_pi0_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from trossen_pi0_ros.qos import STATUS

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from trossen_pi0_bringup.arguments import Arguments, parse_command_line
@@ -27,15 +28,22 @@ from trossen_pi0_bringup.resources import ResourceMonitor
 from trossen_pi0_bringup.sim import SIM_ARGUMENTS
 from trossen_pi0_bringup.supervisor import Supervisor
 from trossen_pi0_core.errors import ParameterError, TrossenPi0Error
-from trossen_pi0_msgs.msg import ControllerStatus, PolicyStatus, SimStatus
+from trossen_pi0_msgs.msg import PolicyStatus, SimStatus
 from trossen_pi0_ros.convert import time_ns
 
 DEFAULT_SIZES = "640x480x30,320x240x30"
 
 
 @dataclass
-class _Counts:
-    """Counters of the statuses at the first and the last status of an episode."""
+class Counts:
+    """Counters of the statuses, in the order of arrival.
+
+    Attributes:
+        published: time [ns] and pictures published so far.
+        received: time [ns] and pictures that the policy has received so far.
+        skipped: pictures skipped so far.
+        ticks: control ticks and missed deadlines so far.
+    """
 
     published: list[tuple[int, int]] = field(default_factory=list)
     received: list[tuple[int, int]] = field(default_factory=list)
@@ -45,48 +53,46 @@ class _Counts:
     def watch(self, runner: EpisodeRunner) -> None:
         """Takes the newest statuses."""
         seen = runner.recording
-        _add_sim(self, seen.sim)
-        _add_policy(self, seen.policy)
-        _add_controller(self, seen.controller)
+        if seen.sim is not None:
+            self.add_sim(seen.sim)
+        if seen.policy is not None:
+            self.add_policy(seen.policy)
+        if seen.controller is not None:
+            self.ticks.append((seen.controller.ticks, seen.controller.missed_deadlines))
+
+    def add_sim(self, status: SimStatus) -> None:
+        """Takes a status, unless it was the last one too."""
+        stamp = time_ns(status.header.stamp)
+        if not self.published or stamp > self.published[-1][0]:
+            self.published.append((stamp, status.images_published))
+            self.skipped.append(status.images_skipped)
+
+    def add_policy(self, status: PolicyStatus) -> None:
+        """Takes a status, unless it was the last one too."""
+        stamp = time_ns(status.header.stamp)
+        if not self.received or stamp > self.received[-1][0]:
+            self.received.append((stamp, status.images_received))
 
     def lost(self) -> tuple[float, float]:
-        """Pictures lost on the way and pictures published, in the time that both counts cover."""
+        """Pictures lost on the way and pictures published, in the time that both counts cover.
+
+        The published count is interpolated to the times of the received one, which leaves an
+        uncertainty of about one set of pictures.
+        """
         times = [s for s, _ in self.received if self.published[0][0] <= s <= self.published[-1][0]]
         if len(times) < 2:
             return math.nan, math.nan
-        first, last = times[0], times[-1]
-        origin = self.published[0][0]
-        sent = _between(self.published, first, last, origin)
-        got = _between(self.received, first, last, origin)
-        return sent - got, sent
+        sent = _between(self.published, times[0], times[-1])
+        return sent - _between(self.received, times[0], times[-1]), sent
 
 
-def _between(counts: list[tuple[int, int]], first: int, last: int, origin: int) -> float:
-    stamps = [(s - origin) / 1e9 for s, _ in counts]
-    values = [float(v) for _, v in counts]
-    at = [(first - origin) / 1e9, (last - origin) / 1e9]
-    low, high = np.interp(at, stamps, values)
+def _between(counts: list[tuple[int, int]], first_ns: int, last_ns: int) -> float:
+    """How far a counter moved between two times."""
+    origin = counts[0][0]
+    stamps_s = [(stamp - origin) / 1e9 for stamp, _ in counts]
+    at_s = [(first_ns - origin) / 1e9, (last_ns - origin) / 1e9]
+    low, high = np.interp(at_s, stamps_s, [float(count) for _, count in counts])
     return float(high - low)
-
-
-def _add_sim(counts: _Counts, status: SimStatus | None) -> None:
-    if status is not None:
-        stamp = time_ns(status.header.stamp)
-        if not counts.published or stamp > counts.published[-1][0]:
-            counts.published.append((stamp, status.images_published))
-            counts.skipped.append(status.images_skipped)
-
-
-def _add_policy(counts: _Counts, status: PolicyStatus | None) -> None:
-    if status is not None:
-        stamp = time_ns(status.header.stamp)
-        if not counts.received or stamp > counts.received[-1][0]:
-            counts.received.append((stamp, status.images_received))
-
-
-def _add_controller(counts: _Counts, status: ControllerStatus | None) -> None:
-    if status is not None:
-        counts.ticks.append((status.ticks, status.missed_deadlines))
 
 
 def measure(
@@ -99,7 +105,7 @@ def measure(
     """
     folder.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(folder, say)
-    counts = _Counts()
+    counts = Counts()
     try:
         supervisor.start(node_specs(arguments))
         runner = EpisodeRunner(camera_topics(arguments))
@@ -123,7 +129,7 @@ def measure(
         supervisor.stop()
 
 
-def _figures(result: EpisodeResult, counts: _Counts, monitor: ResourceMonitor) -> dict[str, Any]:
+def _figures(result: EpisodeResult, counts: Counts, monitor: ResourceMonitor) -> dict[str, Any]:
     seen = result.recording
     controller = seen.controller
     assert controller is not None
@@ -192,12 +198,14 @@ def _size(text: str) -> tuple[str, str, str]:
 def _table(columns: dict[str, dict[str, Any]]) -> Table:
     table = Table("figure", *columns)
     for row in next(iter(columns.values())):
-        table.add_row(row, *(_cell(figures.get(row)) for figures in columns.values()))
+        table.add_row(escape(row), *(_cell(figures.get(row)) for figures in columns.values()))
     return table
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
 
 
 def _without_nan(columns: dict[str, dict[str, Any]]) -> dict[str, Any]:

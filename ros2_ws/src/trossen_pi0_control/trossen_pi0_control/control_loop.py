@@ -31,6 +31,7 @@ _REST_S = 0.5
 _AT_REST = 0.02
 """Measured speed that counts as standing still [rad/s; m/s for carriages]."""
 _GOAL_TOLERANCE = 1e-6
+_HALTED = (State.FAULT, State.ESTOP)
 _NOT_ACTIVE = "the arm controller is not active"
 
 
@@ -81,6 +82,7 @@ class ControlLoop:
         self._move: Move | None = None
         self._estops = 0
         self._crash = ""
+        self._told_failures: dict[str, str] = {}
         self._at_rest = False
         self._measured: NDArray[np.float64] | None = None
         self._reported: tuple[State, str] | None = None
@@ -174,9 +176,10 @@ class ControlLoop:
             if executor is None:
                 raise MoveRejectedError(_NOT_ACTIVE)
             goal = request.goal(self._config.limits.names, executor.command, self._poses)
-            if self._move is not None and executor.move is None:
-                self._move.settle(self._measured, self._now_ns())
+            self._watch_move(executor, self._now_ns())
             motion = executor.start_move(goal, request.scale, self._now_ns())
+            if self._move is not None:
+                self._move.conclude(self._measured)  # it was settling
             self._move = Move(goal, motion, sent=self._sends)
             return self._move
 
@@ -216,7 +219,7 @@ class ControlLoop:
     def _clear_fault(self) -> str:
         with self._lock:
             executor = self._require()
-            if executor.state not in (State.FAULT, State.ESTOP):
+            if executor.state not in _HALTED:
                 return f"nothing to clear, the state is {executor.state.name}"
             estops = self._estops
         if self._crash:
@@ -288,14 +291,12 @@ class ControlLoop:
         self._measured = feedback.positions if feedback.complete else None
         with self._lock:
             self._statistics.add(tick.lateness_s, ended_s - began_s)
-            failures = self._group.failures
-            if failures and executor.state not in (State.FAULT, State.ESTOP):
-                executor.fault("; ".join(failures.values()))
+            self._watch_arms(executor)
             self._watch_move(executor, now_ns)
             self._at_rest = not command.active or _resting(command, feedback)
             state = (executor.state, executor.reason)
         self._report(state, stamp_ns, feedback)
-        if command.active and self._command_grid.due(now_ns):
+        if command.active and state[0] not in _HALTED and self._command_grid.due(now_ns):
             self._listener.on_command(now_ns, command)
 
     def _report(self, state: tuple[State, str], stamp_ns: int, feedback: Feedback) -> None:
@@ -304,6 +305,13 @@ class ControlLoop:
         if state != self._reported:
             self._reported = state
             self._listener.on_state(*state)
+
+    def _watch_arms(self, executor: MotionExecutor) -> None:
+        failures = self._group.failures
+        another = executor.state == State.FAULT and failures != self._told_failures
+        if failures and (another or executor.state not in _HALTED):
+            executor.fault("; ".join(failures.values()))
+        self._told_failures = failures
 
     def _watch_move(self, executor: MotionExecutor, now_ns: int) -> None:
         move = self._move
@@ -316,6 +324,9 @@ class ControlLoop:
         if executor.state == State.HOLDING and arrived:
             if move.settle(self._measured, now_ns):
                 self._move = None
+        elif move.settling and executor.state not in _HALTED:
+            move.conclude(self._measured)
+            self._move = None
         else:
             self._abandon_move(executor.reason)
 

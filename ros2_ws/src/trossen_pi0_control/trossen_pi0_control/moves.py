@@ -127,12 +127,21 @@ class Move:
         """
         if self._settle_until_ns is None:
             self._settle_until_ns = now_ns + _SETTLE_NS
-        error = self.error(measured)
-        if self._sent and error > _SETTLED and now_ns < self._settle_until_ns:
+        far = self._sent and self.error(measured) > _SETTLED
+        if far and now_ns < self._settle_until_ns:
             return False
-        message = "the motion is done" if self._sent else "planned only: the mode is test"
-        self.outcome = MoveOutcome(True, message, error)
+        self.conclude(measured)
         return True
+
+    @property
+    def settling(self) -> bool:
+        """Whether the motion is done and the arms are waited for."""
+        return self._settle_until_ns is not None and self.outcome is None
+
+    def conclude(self, measured: NDArray[np.float64] | None) -> None:
+        """The motion is done, and the arms are not waited for any longer."""
+        message = "the motion is done" if self._sent else "planned only: the mode is test"
+        self.outcome = MoveOutcome(True, message, self.error(measured))
 
     def abandon(self, measured: NDArray[np.float64] | None, reason: str) -> None:
         """The motion was ended before the goal."""

@@ -36,9 +36,6 @@ from trossen_pi0_ros.qos import COMMANDS, STATUS
 
 NODE = "arm_controller"
 
-# A thread that wants to run waits for this long before it asks the one that runs to let go. With
-# Python's 5 ms a callback would delay the control thread by half a period.
-_SWITCH_INTERVAL_S = 0.0005
 _MOVE_FEEDBACK_S = 0.05
 _DIAGNOSTICS_S = 1.0
 _LOG_THROTTLE_S = 1.0
@@ -279,7 +276,6 @@ def _pairs(params: ArmControllerParameters) -> str:
 
 def main() -> None:
     """Entry point of the executable ``arm_controller``."""
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     sys.exit(run_node(ArmController))
 
 

@@ -151,8 +151,6 @@ def limit_step(
     inside = np.clip(target, limits.lower, limits.upper)
     step = inside - previous
     excess = float(np.max(np.abs(step) / (limits.velocity * dt_s), initial=0.0))
-    positions = inside
-    if excess > 1.0:
-        positions = np.clip(previous + step / excess, limits.lower, limits.upper)
+    positions = inside if excess <= 1.0 else previous + step / excess
     outside = np.abs(inside - target) > _ROUNDING
     return Limited(positions, bool(outside.any()), excess > 1.0 + _ROUNDING)

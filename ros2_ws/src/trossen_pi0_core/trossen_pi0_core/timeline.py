@@ -51,7 +51,9 @@ class ChunkCurve:
         period_s = chunk.period_ns / NANOSECONDS
         if chunk.horizon > 1:
             times = np.arange(chunk.horizon) * period_s
-            self._position = PchipInterpolator(times, chunk.positions)
+            # Steps next to zero overflow in the harmonic mean of slopes, which then rightly is 0.
+            with np.errstate(over="ignore"):
+                self._position = PchipInterpolator(times, chunk.positions)
             self._velocity = self._position.derivative()
 
     def sample(self, now_ns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -117,8 +119,6 @@ class ChunkTimeline:
     def clear(self) -> None:
         """Forgets all chunks, as between runs."""
         self._curves.clear()
-        self._hold = None
-        self._last = None
 
     def add(
         self,
@@ -138,7 +138,7 @@ class ChunkTimeline:
         self._prune(now_ns)
         curve = ChunkCurve(chunk, now_ns)
         if not any(curve.chunk.covers(now_ns) for curve in self._curves):
-            self._curves = [c for c in self._curves if now_ns < c.start_ns <= curve.start_ns]
+            self._curves = [c for c in self._curves if now_ns < c.start_ns]
             self._rest(stop or _at_rest(hold, now_ns), [*self._curves, curve])
             self._last = None
         self._curves.append(curve)
@@ -217,7 +217,6 @@ class ChunkTimeline:
         for i in range(len(self._curves) - 1, 0, -1):
             if self._curves[i].fade(now_ns, self.blend_ns)[0] >= 1.0:
                 del self._curves[:i]
-                self._hold = None
                 return
 
     def _drop_ended(self, now_ns: int) -> None:

@@ -125,4 +125,4 @@ def joint_state_msg(
 
 
 def _doubles(values: NDArray[np.float64]) -> Any:
-    return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
+    return array.array("d", np.asarray(values, dtype=np.float64).tobytes())

@@ -92,16 +92,18 @@ def _spin(node: Node, stop: threading.Event) -> int:
     # A daemon, so that a callback that never returns cannot keep the process.
     thread = threading.Thread(target=spin, name=f"{node.get_name()}-callbacks", daemon=True)
     thread.start()
-    # Python runs signal handlers on this thread between two waits; one that comes just before a wait
-    # without an end would not be noticed.
+    # Python runs signal handlers on this thread between two waits; one that comes just before a
+    # wait without an end would not be noticed.
     while not stop.wait(_SIGNAL_POLL_S):
         pass
     interrupted = thread.is_alive() and not refused.is_set()
     if isinstance(node, ManagedNode):
         node.stopping.set()
-    # A task ends spin_once; to shut down an executor that still spins is a race in rclpy.
+    # A task ends spin_once: rclpy has a race where an executor is shut down while it spins.
     executor.create_task(lambda: None)
     thread.join(timeout=2.0)
+    if not thread.is_alive():
+        executor.shutdown()
     if failures:
         sys.excepthook(type(failures[0]), failures[0], failures[0].__traceback__)
         return EXIT_FAILED

@@ -1,7 +1,8 @@
 """Serves two simulated arms until stdin ends; a process of its own, to be killed and frozen.
 
 Usage: ``python arm_servers.py LEFT_ADDRESS RIGHT_ADDRESS``. Says "ready". Takes lines such as
-``fault 0 overheated`` or ``freeze 1``, and says "done" after each.
+``fault 0 overheated`` or ``freeze 1``, and says "done" after each; after ``modes 0`` it says the
+modes of that arm's joints.
 """
 
 import sys
@@ -23,7 +24,10 @@ def main() -> None:
             server.freeze(silent=True)
         elif action == "thaw":
             server.thaw()
-        say("done")
+        if action == "modes":
+            say(" ".join(sorted({mode.name for mode in server.modes})))
+        else:
+            say("done")
     simulation.stop()
 
 

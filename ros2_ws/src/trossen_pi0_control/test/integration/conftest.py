@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from domain_coordinator import domain_id
 from numpy.typing import ArrayLike, NDArray
 from rclpy.action import ActionClient
@@ -66,10 +67,17 @@ class Servers:
 
     def tell(self, line: str) -> None:
         """Such as ``fault 0 overheated``."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        self._say(line)
         self._hear("done")
+
+    def modes(self) -> list[str]:
+        """Modes of the joints of each arm."""
+        assert self.process.stdout is not None
+        answers = []
+        for arm in (0, 1):
+            self._say(f"modes {arm}")
+            answers.append(self.process.stdout.readline().strip())
+        return answers
 
     def kill(self) -> None:
         self.process.kill()
@@ -78,6 +86,11 @@ class Servers:
     def close(self) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.kill()
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def _hear(self, text: str) -> None:
         assert self.process.stdout is not None
@@ -142,14 +155,14 @@ class Operator:
         self.joint_states: list[JointState] = []
         self.commands: list[JointState] = []
         self.planned: list[JointState] = []
+        self.diagnostics: list[DiagnosticArray] = []
         topic = "/arm_controller"
-        for kind, name, seen, qos in (
-            (ControllerStatus, f"{topic}/status", self.statuses, STATUS),
-            (JointState, "/joint_states", self.joint_states, COMMANDS),
-            (JointState, f"{topic}/command", self.commands, COMMANDS),
-            (JointState, f"{topic}/planned_command", self.planned, COMMANDS),
-        ):
-            self.node.create_subscription(kind, name, seen.append, qos)
+        listen = self.node.create_subscription
+        listen(ControllerStatus, f"{topic}/status", self.statuses.append, STATUS)
+        listen(JointState, "/joint_states", self.joint_states.append, COMMANDS)
+        listen(JointState, f"{topic}/command", self.commands.append, COMMANDS)
+        listen(JointState, f"{topic}/planned_command", self.planned.append, COMMANDS)
+        listen(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
         self.chunks = self.node.create_publisher(ActionChunkMsg, "/policy/action_chunk", COMMANDS)
         self.mover = ActionClient(self.node, MoveTo, f"{topic}/move_to")
         self._chunk_id = 0

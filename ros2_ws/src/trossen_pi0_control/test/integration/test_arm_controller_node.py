@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -169,6 +170,13 @@ def test_estop_is_latched_until_it_is_cleared(servers, start, operator):
     operator.state(ControllerStatus.EXECUTING)
     assert operator.call("estop") == (True, "stopped; arm_controller/clear_fault releases it")
     operator.state(ControllerStatus.ESTOP)
+    operator.diagnostics.clear()
+    operator.until(lambda: operator.diagnostics)
+    (entry,) = operator.diagnostics[-1].status
+    assert (entry.level, entry.message) == (DiagnosticStatus.ERROR, "ESTOP: e-stop")
+    assert entry.name == "/arm_controller"
+    values = {value.key: value.value for value in entry.values}
+    assert values[f"arm left ({servers.addresses[0]})"] == "ok"
     time.sleep(0.3)  # the arms come to rest
     sent = len(operator.commands)
     place = operator.position("follower_left_joint_0")
@@ -189,13 +197,16 @@ def test_lost_arms_are_found_again(servers, start, operator):
     operator.publish(operator.swing())
     operator.state(ControllerStatus.EXECUTING)
     servers.kill()
-    status = operator.state(ControllerStatus.FAULT)
+    status = operator.status(lambda s: all(arm in s.reason for arm in servers.addresses))
+    assert status.state == ControllerStatus.FAULT
+    assert f"arm left ({servers.addresses[0]}): " in status.reason
     assert "Connection refused" in status.reason
-    assert f"arm left ({servers.addresses[0]})" in status.reason
     ticks = operator.statuses[-1].ticks
     heard = len(operator.joint_states)
+    told = len(operator.statuses)
     cleared, message = operator.call("clear_fault")  # while nothing answers
     assert not cleared
+    assert len(operator.statuses) > told + 5  # other callbacks ran in that second
     assert f"arm right ({servers.addresses[1]}): connecting (timeout 1 s) failed" in message
     status = operator.status(lambda s: s.ticks > ticks + 50)  # the loop went on meanwhile
     assert status.state == ControllerStatus.FAULT
@@ -236,11 +247,12 @@ def test_mode_test_moves_nothing(servers, start, operator):
     first = operator.planned[-1]
     rows = np.tile(first.position, (30, 1))
     rows[:, 0] += 0.3
-    operator.publish(operator.chunk(rows[:1]))  # far away: a ramp comes first
+    operator.publish(operator.chunk(rows))  # far away: a ramp comes first
     assert operator.state(ControllerStatus.RAMPING).mode == "test"
     operator.state(ControllerStatus.HOLDING)
-    assert operator.planned[-1].position[0] == pytest.approx(first.position[0] + 0.3)
+    operator.until(lambda: abs(operator.planned[-1].position[0] - rows[0, 0]) < 1e-9)
     assert operator.commands == []
+    assert servers.modes() == ["IDLE", "IDLE"]
     np.testing.assert_allclose(operator.pose(), before, atol=1e-3)
 
 
@@ -250,11 +262,13 @@ def test_a_signal_releases_the_arms(servers, start, operator, number):
     operator.ready()
     operator.publish(operator.swing(rows=200, speed=0.8))
     operator.until(lambda: operator.commands[-1].velocity[0] > 0.7)
+    assert servers.modes() == ["POSITION", "POSITION"]
     status, seconds = controller.end(number)
     assert status == 0, controller.text
     assert seconds < 2.0
     assert "Traceback" not in controller.text
     assert operator.commands[-1].velocity[0] == 0.0
+    assert servers.modes() == ["IDLE", "IDLE"]
     place = operator.joint_states[-1].position[0]
     second = start()  # the controllers accept a driver again
     second.says("connected")
@@ -356,6 +370,7 @@ def test_lifecycle_by_hand(servers, start, operator, domain):
         )
         assert answer.result.success
         assert change(Transition.TRANSITION_DEACTIVATE)
+        assert servers.modes() == ["IDLE", "IDLE"]
         heard = len(operator.joint_states)
         answer = operator.result(operator.move(MoveTo.Goal(pose="home")).get_result_async())
         assert answer.result.message == "the arm controller is not active"

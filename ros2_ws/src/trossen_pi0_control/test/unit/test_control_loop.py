@@ -101,6 +101,16 @@ def test_a_failing_arm_stops_both(rig):
         rig.loop.start_move(MoveRequest("staged"))
 
 
+def test_the_reason_names_every_failed_arm(rig):
+    rig.right.failing["read"] = "cable is out"
+    rig.until(State.FAULT)
+    rig.left.failing["read"] = "fuse"
+    rig.ticks(2)
+    assert rig.snapshot.reason == (
+        "arm left (127.0.0.32): fuse; arm right (127.0.0.33): cable is out"
+    )
+
+
 def test_standing_feedback_is_a_fault_and_is_not_published(rig):
     rig.left.frozen = True
     begun = time.monotonic()
@@ -297,6 +307,33 @@ def test_a_move_against_an_obstacle_tells_the_error(rig, until):
     outcome = until(lambda: move.outcome, "the end of the move")
     assert outcome.success
     assert outcome.error == pytest.approx(0.01)
+
+
+def settling(rig, until):
+    """A move that is done but for the right gripper, which an obstacle keeps open."""
+    rig.right.obstacle = 0.01
+    move = rig.loop.start_move(
+        MoveRequest(joint_names=["follower_right_left_carriage_joint"], positions=[0.0])
+    )
+    until(lambda: move.settling, "the end of the motion")
+    return move
+
+
+def test_a_move_that_settles_can_be_followed_by_another(rig, until):
+    first = settling(rig, until)
+    second = rig.loop.start_move(MoveRequest("home"))
+    assert first.outcome is not None
+    assert first.outcome.success
+    rig.ticks()
+    assert second.outcome is None
+    assert rig.state == State.MOVING
+
+
+def test_a_move_that_settles_can_be_followed_by_a_run(rig, until):
+    move = settling(rig, until)
+    rig.loop.submit(rig.chunk(np.tile(rig.left.positions, (50, 2))))
+    outcome = until(lambda: move.outcome, "the end of the move")
+    assert (outcome.success, outcome.message) == (True, "the motion is done")
 
 
 @pytest.mark.parametrize(

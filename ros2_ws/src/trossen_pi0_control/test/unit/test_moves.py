@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from trossen_pi0_control.moves import MoveRequest
+from trossen_pi0_control.moves import Move, MoveRequest
 from trossen_pi0_core.errors import MoveRejectedError
+from trossen_pi0_core.motion import PointToPoint
 
 NAMES = ("a", "b", "c")
 PRESENT = np.array([0.1, 0.2, 0.3])
@@ -40,3 +41,41 @@ def test_no_scale_is_full_scale():
 def test_refusals(request_, message):
     with pytest.raises(MoveRejectedError, match=message):
         request_.goal(NAMES, PRESENT, POSES)
+
+
+def make_move(sent=True):
+    motion = PointToPoint(np.zeros(3), np.ones(3), 0, 2 * 10**9)
+    return Move(np.ones(3), motion, sent=sent)
+
+
+def test_progress():
+    move = make_move()
+    assert (move.fraction(10**9), move.remaining_s(10**9)) == (0.5, 1.0)
+    assert (move.fraction(3 * 10**9), move.remaining_s(3 * 10**9)) == (1.0, 0.0)
+
+
+def test_a_move_waits_a_little_for_arms_that_lag():
+    move = make_move()
+    assert not move.settle(np.full(3, 0.9), 0)
+    assert not move.settle(np.full(3, 0.98), 490_000_000)
+    assert move.outcome is None
+    assert move.settle(np.full(3, 0.998), 495_000_000)
+    assert move.outcome is not None
+    assert move.outcome.success
+    assert move.outcome.error == pytest.approx(0.002)
+
+
+def test_a_move_does_not_wait_for_ever():
+    move = make_move()
+    assert not move.settle(np.full(3, 0.9), 0)
+    assert move.settle(np.full(3, 0.9), 500_000_000)
+    assert move.outcome is not None
+    assert move.outcome.error == pytest.approx(0.1)
+
+
+def test_an_unknown_pose_has_an_unknown_error():
+    move = make_move()
+    move.abandon(None, "e-stop")
+    assert move.outcome is not None
+    assert not move.outcome.success
+    assert np.isnan(move.outcome.error)

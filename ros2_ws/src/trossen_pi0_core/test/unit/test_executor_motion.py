@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
@@ -109,6 +109,31 @@ def test_a_chunk_that_arrives_while_the_arms_come_to_rest_is_faded_in_from_their
     assert (np.abs(joined) <= ACCELERATION * 1.05).all()
 
 
+def test_braking_ends_at_a_position_limit_and_is_no_event() -> None:
+    executor = make_executor()
+    executor.submit(make_chunk([[0.02 * i, 0.0] for i in range(60)], T0), T0)
+    drive(executor, T0, 98)
+    assert executor.command[0] == pytest.approx(0.98)
+    now_ns = T0 + 980 * MS
+    executor.submit(make_chunk(np.empty((0, 2)), now_ns, chunk_id=2, last=True), now_ns)
+    last = drive(executor, now_ns, 20)[-1]
+    assert last.positions[0] == 1.0
+    assert executor.counters.position_limit_events == 0
+
+
+def test_a_late_tick_does_not_hasten_a_stop() -> None:
+    executor = make_executor()
+    executor.start_move(np.array([0.8, 0.0]), 1.0, T0)
+    before = drive(executor, T0, 50)
+    executor.stop_move("cancelled")
+    now_ns = T0 + 510 * MS
+    commands = [before[-1], executor.tick(now_ns), executor.tick(now_ns + 300 * MS)]
+    commands += drive(executor, now_ns + 300 * MS, 20)
+    speeds = np.array([command.velocities[0] for command in commands])
+    assert (np.diff(speeds) <= 1e-9).all()
+    assert speeds[-1] == 0.0
+
+
 def test_a_late_tick_moves_no_further_than_an_ordinary_one_and_a_move_goes_on_from_there() -> None:
     executor = make_executor()
     executor.start_move(np.array([0.8, 0.0]), 1.0, T0)
@@ -121,6 +146,17 @@ def test_a_late_tick_moves_no_further_than_an_ordinary_one_and_a_move_goes_on_fr
     speeds = np.array([command.velocities[0] for command in [late, *after]])
     assert (np.abs(speeds) <= 1.0 + 1e-9).all()
     assert executor.state == State.HOLDING
+    np.testing.assert_allclose(executor.command, [0.8, 0.0])
+
+
+def test_a_ramp_goes_on_after_a_late_tick() -> None:
+    executor = make_executor()
+    executor.submit(make_chunk([[0.8, 0.0]] * 9, T0), T0)
+    drive(executor, T0, 50)
+    late = executor.tick(T0 + 800 * MS)
+    after = drive(executor, T0 + 800 * MS, 400)
+    speeds = np.array([command.velocities[0] for command in [late, *after]])
+    assert (np.abs(speeds) <= 1.0 + 1e-9).all()
     np.testing.assert_allclose(executor.command, [0.8, 0.0])
 
 
@@ -244,6 +280,7 @@ def test_no_command_is_ever_wild(events: list[tuple], blend_ms: int, coefficient
 
 
 @settings(max_examples=80, deadline=None)
+@example(goals=[(0.875, 0.0, 1.0, 13), (0.0, 0.0, 1.0, 1)])
 @given(
     goals=st.lists(
         st.tuples(st.floats(-1, 1), st.floats(0, 0.04), st.floats(0.1, 1), st.integers(1, 200)),

@@ -35,7 +35,7 @@ def test_a_move_reaches_its_goal_at_limited_speed(rig: Rig) -> None:
     assert rig.now - T0 == 940 * MS
     np.testing.assert_allclose(command.positions, [0.5, -0.25])
     assert rig.executor.move is None
-    np.testing.assert_allclose(rig.tick(10).positions, [0.5, -0.25])
+    np.testing.assert_array_equal(rig.tick(10).positions, [0.5, -0.25])
 
 
 def test_a_scaled_move_takes_longer(rig: Rig) -> None:
@@ -108,6 +108,36 @@ def test_a_move_ends_a_starved_run(rig: Rig) -> None:
     rig.refused("run run has ended")
 
 
+@pytest.mark.parametrize("doing", ["holding", "moving", "executing", "ramping", "starved"])
+def test_hold_ends_what_is_under_way_and_brings_the_arms_to_rest(rig: Rig, doing: str) -> None:
+    if doing == "moving":
+        rig.move()
+    elif doing == "starved":
+        rig.submit([[0.0, 0.0]] * 2)
+    elif doing != "holding":
+        rig.submit([[0.5 if doing == "ramping" else 0.02 * i, 0.0] for i in range(20)])
+    before = rig.tick(10)
+    rig.executor.hold("deactivated")
+    assert rig.state == State.HOLDING
+    assert rig.executor.reason == "deactivated"
+    assert (rig.executor.run_id, rig.executor.move) == ("", None)
+    slowing = rig.tick()
+    assert (np.abs(slowing.velocities - before.velocities) <= 10.0 * 0.010 + 1e-9).all()
+    np.testing.assert_array_equal(rig.tick(30).velocities, [0.0, 0.0])
+    if doing not in ("holding", "moving"):
+        rig.refused("run run has ended")
+    rig.move((-0.5, 0.0))
+    assert rig.state == State.MOVING
+
+
+@pytest.mark.parametrize("kind", ["fault", "estop"])
+def test_hold_does_not_release_a_fault(rig: Rig, kind: str) -> None:
+    getattr(rig.executor, kind)("cable unplugged")
+    state = rig.state
+    rig.executor.hold("deactivated")
+    assert (rig.state, rig.executor.reason) == (state, "cable unplugged")
+
+
 # Faults ------------------------------------------------------------------------------------------
 
 
@@ -161,6 +191,19 @@ def test_clear_holds_where_the_arms_are_measured(rig: Rig, kind: str) -> None:
     rig.refused("run run has ended")
     rig.submit([[0.0, -0.3]] * 10, run_id="next")
     assert rig.state == State.EXECUTING
+
+
+@pytest.mark.parametrize("braking", [False, True])
+def test_motion_before_a_fault_is_forgotten(rig: Rig, braking: bool) -> None:
+    rig.move()
+    rig.tick(40)
+    if braking:
+        rig.executor.stop_move("cancelled")
+        rig.tick()
+    rig.executor.estop("button")
+    rig.tick()
+    rig.executor.clear(np.array([-0.4, 0.1]), rig.now)
+    np.testing.assert_array_equal(rig.tick(10).positions, [-0.4, 0.1])
 
 
 def test_clear_does_nothing_without_a_fault(rig: Rig) -> None:

@@ -95,6 +95,12 @@ def test_the_ramp_goes_to_the_row_that_is_in_force_inside_the_limits(rig: Rig) -
     np.testing.assert_allclose(rig.executor.command, [-1.0, 0.0])
 
 
+def test_a_first_row_beyond_a_limit_counts_as_being_at_the_limit(make_rig: type[Rig]) -> None:
+    rig = make_rig((0.95, 0.0))
+    rig.submit([[5.0, 0.0]] * 10)
+    assert rig.state == State.EXECUTING
+
+
 def test_a_run_ramps_only_once(rig: Rig) -> None:
     rig.submit([[0.5, 0.0]] * 10)
     rig.until(State.HOLDING)
@@ -148,6 +154,7 @@ def test_ids_must_increase_within_a_run(rig: Rig) -> None:
     rig.refused("ids must increase within a run, the last was 5", chunk_id=5)
     rig.refused("ids must increase within a run, the last was 5", chunk_id=4)
     rig.submit(chunk_id=9)
+    rig.refused("ids must increase within a run, the last was 9", chunk_id=8)
 
 
 def test_a_chunk_for_other_joints_is_refused(rig: Rig) -> None:

@@ -28,6 +28,7 @@ def test_the_first_inference_is_due_at_once() -> None:
 
 def test_the_next_inference_is_due_after_the_rate_s_steps() -> None:
     schedule = begun()
+    assert schedule.interval_ns == 100 * MS
     assert schedule.due_ns == T0 + 100 * MS
     assert not schedule.is_due(T0 + 100 * MS - 1)
     assert schedule.is_due(T0 + 100 * MS)

@@ -199,3 +199,15 @@ def test_the_camera_that_is_behind_is_named_and_not_the_others() -> None:
     with pytest.raises(ObservationError) as caught:
         streams.stamps(305)
     assert str(caught.value) == "cam_low: newest picture lies 0.300 s behind the others'"
+
+
+def test_joint_states_that_are_behind_are_named_and_not_the_cameras() -> None:
+    streams = Streams()
+    streams.joints(0)
+    streams.images("cam_high", 0, 30)
+    streams.images("cam_low", 0, 30)
+    with pytest.raises(ObservationError) as caught:
+        streams.stamps(40)
+    assert str(caught.value) == (
+        "joint states: the newest lies 0.030 s behind the pictures, allowed are 0.020 s"
+    )

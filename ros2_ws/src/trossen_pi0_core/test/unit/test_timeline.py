@@ -78,6 +78,13 @@ def test_a_step_in_the_rows_does_not_overshoot() -> None:
     assert place(timeline, 250) == 1.0
 
 
+def test_rows_next_to_zero_are_no_trouble() -> None:
+    timeline = ChunkTimeline()
+    add(timeline, chunk([0.0, 5e-324, 1e-300, 1.0, 1.0]))
+    places = [place(timeline, t) for t in range(0, 500, 20)]
+    assert all(p is not None and 0.0 <= p <= 1.0 for p in places)
+
+
 def test_the_last_row_is_held_for_one_period_and_then_nothing_is_covered() -> None:
     timeline = ChunkTimeline()
     add(timeline, chunk([0.0, 1.0]))
@@ -167,6 +174,16 @@ def test_after_starvation_the_next_chunk_is_faded_in_from_the_last_command() -> 
     add(timeline, constant(3.0, first_ms=300), at_ms=250, hold=1.0)
     assert place(timeline, 299) is None
     assert [place(timeline, t) for t in (300, 350, 400)] == pytest.approx([1.0, 2.0, 3.0])
+
+
+def test_a_fade_that_is_cut_off_by_a_gap_goes_on_from_where_it_has_led() -> None:
+    timeline = ChunkTimeline(blend_ns=200 * MS)
+    add(timeline, constant(1.0, rows=1))
+    add(timeline, constant(3.0, first_ms=150), at_ms=10)
+    half_way = place(timeline, 99.999999)
+    assert half_way == pytest.approx(0.5)
+    assert place(timeline, 120) is None
+    assert [place(timeline, t) for t in (150, 250, 350)] == pytest.approx([0.5, 1.75, 3.0])
 
 
 def test_a_chunk_that_is_still_to_begin_is_kept_beside_a_later_one() -> None:

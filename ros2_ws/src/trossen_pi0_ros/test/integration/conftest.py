@@ -79,6 +79,13 @@ class Ros:
         wait_until(future.done, what)
         return future.result()
 
+    def wait_for_message(self, kind: type[Any], topic: str, qos: Any) -> Any:
+        """The first message of a topic that a new subscriber gets."""
+        received: list[Any] = []
+        self.node("listener").create_subscription(kind, topic, received.append, qos)
+        wait_until(lambda: received, f"a message on {topic}")
+        return received[0]
+
     def call(self, client: Client, request: Any) -> Any:
         """The answer of a service."""
         assert client.wait_for_service(DEADLINE_S), f"no service {client.srv_name}"
@@ -149,10 +156,14 @@ class Process:
         return code, seconds
 
     def kill(self) -> None:
-        """Ends it in any case."""
+        """Ends it in any case, in order if possible: a killed node leaves shared memory behind."""
         if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGINT)
+        try:
+            self.end(5.0)
+        except subprocess.TimeoutExpired:
             self.popen.kill()
-        self.end()
+            self.end()
 
 
 @pytest.fixture

@@ -149,6 +149,7 @@ def test_a_signal_ends_a_start_that_takes_long(start: Start) -> None:
     code, seconds = process.signal(signal.SIGTERM)
     assert code == 0, process.error_text
     assert seconds < 3.0
+    assert "configure: interrupted" in process.error_text
     assert process.out[-1] == "cleanup"
 
 

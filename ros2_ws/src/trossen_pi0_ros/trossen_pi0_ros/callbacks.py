@@ -12,49 +12,68 @@ from rclpy.node import Node
 class CallbackThread:
     """The thread that owns a node's callbacks, from ``start`` to ``stop``.
 
-    rclpy's EventsExecutor is not used: in rclpy 7.1 its ``spin`` without a time limit answers
-    nothing, and it turns a pending await into a busy loop.
+    Not on an EventsExecutor: in rclpy 7.1 its ``spin`` without a time limit answers nothing, it
+    turns a pending await into a busy loop, and it refuses coroutines as service callbacks.
 
     Attributes:
-        failure: what a callback raised; it ends the thread.
+        failure: what a callback raised, which has ended the thread.
     """
 
-    def __init__(self, node: Node, on_end: Callable[[], None] | None = None) -> None:
-        """Args:
-        node: whose callbacks run.
-        on_end: called on the thread when it ends, for whatever reason.
+    def __init__(
+        self,
+        node: Node,
+        *,
+        first: Callable[[], bool] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            node: whose callbacks run.
+            first: called on the thread before any callback; no callback runs if it returns False.
+            on_end: called on the thread when it ends, for whatever reason.
         """
         self.failure: BaseException | None = None
-        self._stopping = threading.Event()
+        self._node = node
+        self._first = first
         self._on_end = on_end
+        self._stopping = threading.Event()
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
-        # Wakes spin_once in its own thread: to shut an executor down while it spins is a race.
-        self._wake = node.create_guard_condition(lambda: None)
         # A daemon, so that a callback that never returns cannot keep the process.
         self._thread = threading.Thread(
             target=self._run, name=f"{node.get_name()}-callbacks", daemon=True
         )
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begins to run callbacks."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 2.0) -> bool:
-        """Lets the callback under way end; returns whether the thread has ended in time."""
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Lets the callback under way end and waits for the thread, but not for ever."""
         self._stopping.set()
-        self._wake.trigger()
+        # A task ends spin_once: rclpy has a race where an executor is shut down while it spins.
+        self._executor.create_task(lambda: None)
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        if not self.running:
+            self._executor.shutdown()
 
     def _run(self) -> None:
         try:
+            if self._first and not self._first():
+                return
             while not self._stopping.is_set():
                 self._executor.spin_once()
         except ExternalShutdownException:
             return
-        except BaseException as error:  # noqa: BLE001 - handed to the owner, who reports it
+        except BaseException as error:  # noqa: BLE001 - any end of this thread is told its owner
             self.failure = error
+            self._node.get_logger().fatal(f"a callback failed: {error!r}")
         finally:
             if self._on_end:
                 self._on_end()

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.managed_node import ManagedNode
 
 EXIT_FAILED = 1
@@ -67,45 +67,26 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
 
 
 def _spin(node: Node, stop: threading.Event) -> int:
-    failures: list[BaseException] = []
     refused = threading.Event()
-    # Not EventsExecutor: in rclpy 7.1 its spin() without a time limit answers nothing, it turns a
-    # pending await into a busy loop, and it refuses coroutines as service callbacks.
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
 
-    def spin() -> None:
-        try:
-            if isinstance(node, ManagedNode) and node.wants_autostart and not node.autostart():
-                refused.set()
-                return
-            while not stop.is_set():
-                executor.spin_once()
-        except ExternalShutdownException:
-            return
-        except BaseException as error:  # noqa: BLE001 - any end of this thread ends the process
-            failures.append(error)
-            node.get_logger().fatal(f"a callback failed: {error!r}")
-        finally:
-            stop.set()
+    def autostart() -> bool:
+        if isinstance(node, ManagedNode) and node.wants_autostart and not node.autostart():
+            refused.set()
+        return not refused.is_set()
 
-    # A daemon, so that a callback that never returns cannot keep the process.
-    thread = threading.Thread(target=spin, name=f"{node.get_name()}-callbacks", daemon=True)
-    thread.start()
+    callbacks = CallbackThread(node, first=autostart, on_end=stop.set)
+    callbacks.start()
     # Python runs signal handlers on this thread between two waits; one that comes just before a
     # wait without an end would not be noticed.
     while not stop.wait(_SIGNAL_POLL_S):
         pass
-    interrupted = thread.is_alive() and not refused.is_set()
+    interrupted = callbacks.running and not refused.is_set()
     if isinstance(node, ManagedNode):
         node.stopping.set()
-    # A task ends spin_once: rclpy has a race where an executor is shut down while it spins.
-    executor.create_task(lambda: None)
-    thread.join(timeout=2.0)
-    if not thread.is_alive():
-        executor.shutdown()
-    if failures:
-        sys.excepthook(type(failures[0]), failures[0], failures[0].__traceback__)
+    callbacks.stop()
+    failure = callbacks.failure
+    if failure is not None:
+        sys.excepthook(type(failure), failure, failure.__traceback__)
         return EXIT_FAILED
     return EXIT_FAILED if refused.is_set() and not interrupted else 0
 

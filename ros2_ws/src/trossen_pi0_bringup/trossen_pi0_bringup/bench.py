@@ -76,23 +76,22 @@ class Counts:
     def lost(self) -> tuple[float, float]:
         """Pictures lost on the way and pictures published, in the time that both counts cover.
 
-        The published count is interpolated to the times of the received one, which leaves an
-        uncertainty of about one set of pictures.
+        From the mean rates of both counters, since they are not read at the same instants.
         """
-        times = [s for s, _ in self.received if self.published[0][0] <= s <= self.published[-1][0]]
-        if len(times) < 2:
-            return math.nan, math.nan
-        sent = _between(self.published, times[0], times[-1])
-        return sent - _between(self.received, times[0], times[-1]), sent
+        first_ns = max(self.published[0][0], self.received[0][0])
+        last_ns = min(self.published[-1][0], self.received[-1][0])
+        duration_s = (last_ns - first_ns) / 1e9
+        sent = _rate(self.published, first_ns, last_ns) * duration_s
+        return sent - _rate(self.received, first_ns, last_ns) * duration_s, sent
 
 
-def _between(counts: list[tuple[int, int]], first_ns: int, last_ns: int) -> float:
-    """How far a counter moved between two times."""
-    origin = counts[0][0]
-    stamps_s = [(stamp - origin) / 1e9 for stamp, _ in counts]
-    at_s = [(first_ns - origin) / 1e9, (last_ns - origin) / 1e9]
-    low, high = np.interp(at_s, stamps_s, [float(count) for _, count in counts])
-    return float(high - low)
+def _rate(counts: list[tuple[int, int]], first_ns: int, last_ns: int) -> float:
+    """Mean rate of a counter between two times [1/s]; NaN if it was read only once."""
+    points = [((t - first_ns) / 1e9, count) for t, count in counts if first_ns <= t <= last_ns]
+    if len(points) < 2:
+        return math.nan
+    times_s, values = np.array(points).T
+    return float(np.polyfit(times_s, values, 1)[0])
 
 
 def measure(

@@ -73,7 +73,15 @@ def _parameter(node: str, name: str, *more: tuple[str, str], **changes: Any) -> 
     return Argument(dataclasses.replace(spec, name=name, **changes), (target, *more), default)
 
 
-def _own(name: str, default: Any, description: str, **more: Any) -> Argument:
+def own_argument(name: str, default: Any, description: str, **more: Any) -> Argument:
+    """An argument that sets no parameter by itself.
+
+    Args:
+        name: its name.
+        default: its default; the type of its values is taken from it.
+        description: one sentence with the unit.
+        **more: further fields of ParameterSpec, and ``said``, as ``Argument.default``.
+    """
     said = more.pop("said", "")
     spec = ParameterSpec(
         name, type(default), is_list=False, default=default, description=description, **more
@@ -82,7 +90,7 @@ def _own(name: str, default: Any, description: str, **more: Any) -> Argument:
 
 
 def _arm_address(arm: str) -> Argument:
-    return _own(
+    return own_argument(
         f"{arm}_arm_address",
         "",
         f"IP address of the {arm} arm's controller.",
@@ -94,7 +102,7 @@ def _arm_address(arm: str) -> Argument:
 
 
 LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
-    _own("sim", True, "Simulated kit instead of real arms and cameras."),
+    own_argument("sim", True, "Simulated kit instead of real arms and cameras."),
     _parameter(ARM_CONTROLLER, "mode"),
     _parameter(POLICY, "prompt"),
     _parameter(POLICY, "backend", default="expert in simulation, else openpi"),
@@ -110,24 +118,30 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
     _arm_address("left"),
     _arm_address("right"),
     *(
-        _own(f"{camera}_serial", "", f"Serial number of the RealSense camera {camera}.")
+        own_argument(f"{camera}_serial", "", f"Serial number of the RealSense camera {camera}.")
         for camera in CAMERAS
     ),
     *(
-        _own(f"{camera}_topic", "", f"Image topic of {camera}.", said=f"/{camera}/color/image_raw")
+        own_argument(
+            f"{camera}_topic", "", f"Image topic of {camera}.", said=f"/{camera}/color/image_raw"
+        )
         for camera in CAMERAS
     ),
-    _own("camera_model", "d405", "Model of the real cameras.", choices=("d405", "d435")),
-    _own("camera_profile", "640x480x30", "Width x height x rate of the real cameras' colour."),
+    own_argument("camera_model", "d405", "Model of the real cameras.", choices=("d405", "d435")),
+    own_argument(
+        "camera_profile", "640x480x30", "Width x height x rate of the real cameras' colour."
+    ),
     _parameter(SIM, "variant"),
     _parameter(SIM, "seed"),
     _parameter(SIM, "camera_width", sets="width"),
     _parameter(SIM, "camera_height", sets="height"),
     _parameter(SIM, "camera_fps", sets="fps"),
-    _own("params_file", "", "YAML file with parameters of any node, over the shipped ones."),
-    _own("rviz", False, "Opens RViz."),
-    _own("record", False, "Records a bag of cameras, joints, commands, chunks and status."),
-    _own("bag", "", "Folder of the bag that is recorded.", said="bag_ and the time of day"),
+    own_argument(
+        "params_file", "", "YAML file with parameters of any node, over the shipped ones."
+    ),
+    own_argument("rviz", False, "Opens RViz."),
+    own_argument("record", False, "Records a bag of cameras, joints, commands, chunks and status."),
+    own_argument("bag", "", "Folder of the bag that is recorded.", said="bag_ and the time of day"),
 )
 """Arguments of ``bimanual.launch.py``."""
 

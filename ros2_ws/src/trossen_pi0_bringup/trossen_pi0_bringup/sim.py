@@ -19,8 +19,8 @@ from rich.console import Console
 
 from trossen_pi0_bringup.arguments import (
     LAUNCH_ARGUMENTS,
-    Argument,
     Arguments,
+    own_argument,
     parse_command_line,
 )
 from trossen_pi0_bringup.episodes import EpisodeResult, EpisodeRunner
@@ -32,7 +32,6 @@ from trossen_pi0_bringup.supervisor import StackError, Supervisor
 from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
-from trossen_pi0_core.parameters import ParameterSpec
 
 EXIT_OK, EXIT_TASK, EXIT_USAGE, EXIT_STACK, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -42,18 +41,13 @@ _NOT_HERE = {
 }
 
 
-def _own(name: str, default: Any, description: str, **more: Any) -> Argument:
-    spec = ParameterSpec(name, type(default), False, default, description, **more)
-    return Argument(spec)
-
-
 SIM_ARGUMENTS = (
     *LAUNCH_ARGUMENTS,
-    _own("episodes", 1, "How many episodes, with seeds from `seed` on.", low=1, high=10000),
-    _own("max_duration_s", 40.0, "Time limit of an episode [s].", low=1.0, high=3600.0),
-    _own("ready_timeout_s", 60.0, "Longest wait for the nodes [s].", low=1.0, high=600.0),
-    _own("video", True, "Writes a video of the cameras."),
-    _own("run_dir", "", "Folder for the results; empty: runs/<date and time>."),
+    own_argument("episodes", 1, "How many episodes, with seeds from `seed` on.", low=1, high=10000),
+    own_argument("max_duration_s", 40.0, "Time limit of an episode [s].", low=1.0, high=3600.0),
+    own_argument("ready_timeout_s", 60.0, "Longest wait for the nodes [s].", low=1.0, high=600.0),
+    own_argument("video", True, "Writes a video of the cameras."),
+    own_argument("run_dir", "", "Folder for the results; empty: runs/<date and time>."),
 )
 """Arguments of ``make sim``: those of the launch file and its own."""
 

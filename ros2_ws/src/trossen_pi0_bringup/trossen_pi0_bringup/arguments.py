@@ -110,7 +110,7 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
     _parameter(POLICY, "policy_port"),
     _parameter(POLICY, "policy_api_key"),
     _parameter(POLICY, "replay_file"),
-    _parameter(POLICY, "rate_of_inference"),
+    _parameter(POLICY, "rate_of_inference", default="25, for the expert 5"),
     _parameter(ARM_CONTROLLER, "temporal_ensemble_coefficient"),
     _parameter(ARM_CONTROLLER, "blend_s"),
     _parameter(POLICY, "control_rate", (ARM_CONTROLLER, "command_rate")),

@@ -165,7 +165,6 @@ def main(words: list[str] | None = None) -> int:
     try:
         texts = parse_command_line(sys.argv[1:] if words is None else words)
         sizes = [_size(text) for text in texts.pop("sizes", DEFAULT_SIZES).split(",")]
-        texts.setdefault("rate_of_inference", "5")  # six chunks a second: enough for quantiles
         columns: dict[str, dict[str, Any]] = {}
         folder = Path(texts.pop("run_dir", "") or f"runs/bench_{time.strftime('%Y%m%d_%H%M%S')}")
         for width, height, fps in sizes:

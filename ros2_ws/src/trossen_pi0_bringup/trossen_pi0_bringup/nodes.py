@@ -111,6 +111,8 @@ def _suite_node(
     files = [shipped("config", f"{name}.yaml")]
     if name == ARM_CONTROLLER and arguments["sim"]:
         files.append(shipped("config", "arm_controller_sim.yaml"))
+    if parameters.get("backend") == "expert":
+        files.append(shipped("config", "policy_expert.yaml"))
     if arguments["params_file"]:
         files.append(_params_file(arguments["params_file"]))
     return NodeSpec(name, package, executable, parameters, tuple(files))

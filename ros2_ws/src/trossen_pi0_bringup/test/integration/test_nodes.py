@@ -28,6 +28,8 @@ def test_simulation_is_the_default():
     assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["policy"].parameters["backend"] == "expert"
+    files = [path.name for path in nodes["policy"].parameter_files]
+    assert files == ["policy.yaml", "policy_expert.yaml"]
 
 
 def test_real_kit_starts_a_camera_node_for_each_serial():
@@ -48,6 +50,7 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("192.168.1.5", "192.168.1.4")
     assert [p.name for p in nodes["arm_controller"].parameter_files] == ["arm_controller.yaml"]
     assert nodes["policy"].parameters["backend"] == "openpi"
+    assert [path.name for path in nodes["policy"].parameter_files] == ["policy.yaml"]
 
 
 def test_d435_has_its_colour_in_another_module():

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -169,13 +170,11 @@ def test_bad_arguments_end_with_two_and_say_why(start, words, message):
     assert message in stack.text()
 
 
-def test_an_arm_that_does_not_answer_is_named(start, tmp_path):
-    file = tmp_path / "wrong.yaml"
-    file.write_text("/arm_controller:\n  ros__parameters:\n    connect_timeout_s: 1.0\n")
-    # The simulation serves one address and the controller is told another.
-    stack = start("right_arm_address:=127.0.0.1", f"params_file:={file}")
-    assert stack.wait(60) == 3
-    assert "127.0.0.1" in stack.text()
+def test_an_arm_address_that_is_taken_is_named(start):
+    with socket.create_server(("127.0.0.113", 50001)):
+        stack = start()
+        assert stack.wait(60) == 3
+    assert "the right arm cannot be served on '127.0.0.113'" in stack.text()
 
 
 class OpenpiServer:

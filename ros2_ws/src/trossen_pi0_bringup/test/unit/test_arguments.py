@@ -80,7 +80,7 @@ def test_words_of_another_form_are_refused(word):
 def test_shipped_yaml_fits_its_dataclass(file):
     content = yaml.safe_load(file.read_text())
     assert list(content) == ["/**"]
-    node = file.stem.removesuffix("_sim")
+    node = file.stem.removesuffix("_sim").removesuffix("_expert")
     from_values(NODE_PARAMETERS[node], content["/**"]["ros__parameters"])
 
 

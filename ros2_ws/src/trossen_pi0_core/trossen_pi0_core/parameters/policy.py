@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
@@ -39,7 +40,7 @@ class PolicyParameters:
         choices=("best_effort", "reliable"),
     )
     image_size: int = parameter(
-        224,
+        POLICY_IMAGE_SIZE[0],
         "Edge of the square that pictures are fitted into, with padding [pixels].",
         low=32,
         high=1024,

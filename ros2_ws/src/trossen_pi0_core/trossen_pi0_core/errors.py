@@ -41,5 +41,13 @@ class BackendUnavailableError(BackendError):
     """The backend cannot be reached for now; trying again may help."""
 
 
+class NormStatsError(TrossenPi0Error, ValueError):
+    """Normalisation statistics are missing, malformed, or not made for this robot."""
+
+
+class TokenizerError(TrossenPi0Error, ValueError):
+    """A tokeniser's file is missing, malformed, or not made for these models."""
+
+
 class DriverError(TrossenPi0Error):
     """An arm driver failed."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from trossen_pi0_core.errors import ImageError
 
 POLICY_IMAGE_SIZE = (224, 224)
 """Height and width of the pictures that openpi's models take."""
@@ -16,7 +20,7 @@ def resize_with_pad(image: NDArray[np.uint8], height: int, width: int) -> NDArra
     Bilinear by PIL with rounding to uint8, as openpi resizes (``openpi_client/image_tools.py``).
 
     Args:
-        image: uint8 RGB, shape (h, w, 3).
+        image: uint8 RGB, shape (h, w, 3); one of the right size is returned as it is.
         height: of the result [pixels].
         width: of the result [pixels].
 
@@ -28,10 +32,60 @@ def resize_with_pad(image: NDArray[np.uint8], height: int, width: int) -> NDArra
     ratio = max(image.shape[1] / width, image.shape[0] / height)
     scaled_height = max(1, int(image.shape[0] / ratio))
     scaled_width = max(1, int(image.shape[1] / ratio))
-    scaled = Image.fromarray(image).resize(
-        (scaled_width, scaled_height), resample=Image.Resampling.BILINEAR
-    )
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
     top, left = max(0, (height - scaled_height) // 2), max(0, (width - scaled_width) // 2)
-    canvas[top : top + scaled_height, left : left + scaled_width] = np.asarray(scaled)
+    inside = canvas[top : top + scaled_height, left : left + scaled_width]
+    size = (scaled_width, scaled_height)
+    if image[..., 0].flags.c_contiguous:
+        # The channels lie apart in memory, as on the wire: one by one is twice as fast.
+        for channel in range(3):
+            inside[..., channel] = _scaled(image[..., channel], size)
+    else:
+        inside[:] = _scaled(image, size)
     return canvas
+
+
+def picture_from_request(image: object, camera: str) -> NDArray[np.uint8]:
+    """The picture of a request as RGB rows.
+
+    Args:
+        image: array, shape (3, h, w) as on the wire, or (h, w, 3); uint8, or float in [0, 1],
+            which becomes whole numbers as in openpi: times 255, cut off.
+        camera: name in the error.
+
+    Returns:
+        uint8 RGB, shape (h, w, 3); may share memory with ``image``.
+
+    Raises:
+        ImageError: another type, another shape, or one that could be either of the two.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"{camera}: a picture must be an array, got {type(image).__name__}")
+    if image.ndim != 3 or 0 in image.shape or 3 not in (image.shape[0], image.shape[2]):
+        raise ImageError(
+            f"{camera}: a picture must have shape (3, height, width) or (height, width, 3), "
+            f"got {image.shape}"
+        )
+    if image.shape[0] == image.shape[2]:
+        raise ImageError(
+            f"{camera}: shape {image.shape} may mean (3, height, width) or (height, width, 3); "
+            "a picture must be higher or wider than 3 pixels"
+        )
+    rows = image.transpose(1, 2, 0) if image.shape[0] == 3 else image
+    return rows if rows.dtype == np.uint8 else _whole_numbers(rows, camera)
+
+
+def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    scaled = Image.fromarray(image).resize(size, resample=Image.Resampling.BILINEAR)
+    return np.asarray(scaled)
+
+
+def _whole_numbers(image: NDArray[Any], camera: str) -> NDArray[np.uint8]:
+    if image.dtype.kind != "f":
+        raise ImageError(f"{camera}: a picture must be uint8 or float in [0, 1], got {image.dtype}")
+    lowest, highest = image.min(), image.max()
+    if not (lowest >= 0 and highest <= 1):
+        raise ImageError(
+            f"{camera}: a picture of {image.dtype} must lie in [0, 1], got {lowest} to {highest}"
+        )
+    return (255 * image).astype(np.uint8)

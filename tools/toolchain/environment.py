@@ -48,6 +48,7 @@ def render(layout: Layout, ros: RosInstallation, packages: list[Package], versio
         *[_call("_tp_prepend", "LD_LIBRARY_PATH", str(p)) for p in reversed(ros.library_path)],
         _call("_tp_prepend", "LD_LIBRARY_PATH", str(layout.install / "lib")),
         *[_call("_tp_prepend", "PATH", str(p)) for p in reversed(ros.executable_path)],
+        _call("_tp_prepend", "PATH", str(layout.install / "bin")),
         _call("_tp_prepend", "PATH", str(layout.venv / "bin")),
         _call("_tp_default", "RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"),
         _call("_tp_default", "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"),

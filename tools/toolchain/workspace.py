@@ -92,6 +92,7 @@ def build(layout: Layout, packages: list[Package], base: str, log: Path) -> None
         raise StepFailedError(f"colcon cannot build {failed or 'it'}", log) from error
     marker.write_text(base, encoding="utf-8")
     _link_python(layout)
+    _link_commands(layout)
 
 
 def _explain_failure(layout: Layout, log: Path) -> str:
@@ -116,6 +117,16 @@ def _colcon(layout: Layout) -> list[str | Path]:
         *("--merge-install", "--symlink-install", "--event-handlers", "console_cohesion+"),
         *("--cmake-args", f"-DPython3_EXECUTABLE={layout.python}", "-DBUILD_TESTING=OFF"),
     ]
+
+
+def _link_commands(layout: Layout) -> None:
+    """Commands for people go where PATH leads; nodes stay where ``ros2 run`` looks."""
+    folder = layout.install / "bin"
+    folder.mkdir(exist_ok=True)
+    for script in layout.install.glob("lib/*/trossen-pi0"):
+        link = folder / script.name
+        if not link.is_symlink():
+            link.symlink_to(Path("..") / script.relative_to(layout.install))
 
 
 def _link_python(layout: Layout) -> None:

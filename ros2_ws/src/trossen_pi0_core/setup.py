@@ -15,4 +15,5 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["msgpack", "numpy", "pillow", "scipy", "typing_extensions", "websockets"],
+    extras_require={"pi0": ["opencv-python-headless", "sentencepiece"]},
 )

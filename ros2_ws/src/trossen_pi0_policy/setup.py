@@ -14,6 +14,23 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     python_requires=">=3.10",
-    install_requires=["numpy", "typing_extensions"],
-    entry_points={"console_scripts": [f"policy_node = {PACKAGE}.node:main"]},
+    install_requires=["numpy", "rich", "trossen_pi0_core", "typing_extensions", "websockets"],
+    extras_require={
+        "pi0": [
+            "filelock",
+            "flax",
+            "fsspec",
+            "gcsfs",
+            "google-crc32c",
+            "jax",
+            "orbax-checkpoint",
+            "trossen_pi0_core[pi0]",
+        ]
+    },
+    entry_points={
+        "console_scripts": [
+            f"policy_node = {PACKAGE}.node:main",
+            f"trossen-pi0 = {PACKAGE}.cli.main:main",
+        ]
+    },
 )

@@ -32,12 +32,14 @@ def resize_with_pad(image: NDArray[np.uint8], height: int, width: int) -> NDArra
     ratio = max(image.shape[1] / width, image.shape[0] / height)
     scaled_height = max(1, int(image.shape[0] / ratio))
     scaled_width = max(1, int(image.shape[1] / ratio))
+    planes = image[..., 0].flags.c_contiguous  # the channels lie apart in memory, as on the wire
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    if planes:
+        canvas = np.zeros((3, height, width), dtype=np.uint8).transpose(1, 2, 0)
     top, left = max(0, (height - scaled_height) // 2), max(0, (width - scaled_width) // 2)
     inside = canvas[top : top + scaled_height, left : left + scaled_width]
     size = (scaled_width, scaled_height)
-    if image[..., 0].flags.c_contiguous:
-        # The channels lie apart in memory, as on the wire: one by one is twice as fast.
+    if planes:  # one by one is twice as fast
         for channel in range(3):
             inside[..., channel] = _scaled(image[..., channel], size)
     else:

@@ -20,10 +20,11 @@ ARM_ORDER = ("left", "right")
 class AlohaLayout:
     """Translates between the suite's contract and openpi's messages. Stateless; any thread."""
 
-    def __init__(self, joint_map: JointMap, image_size: int) -> None:
+    def __init__(self, joint_map: JointMap, image_size: int | None) -> None:
         """Args:
         joint_map: joints of the suite, in its order.
-        image_size: edge of the square that pictures are fitted into [pixels].
+        image_size: edge of the square that pictures are fitted into [pixels]; None: they stay as
+            they are, for a policy that fits them itself.
         """
         self.joint_names = joint_map.urdf_names
         self.image_size = image_size
@@ -38,7 +39,8 @@ class AlohaLayout:
         Returns:
             ``state``: float32, shape (joints,), left arm first [rad; m for carriages];
             ``images``: camera -> uint8 RGB, shape (3, image_size, image_size), fitted with
-            padding, never squashed; ``prompt``.
+            padding, never squashed; those that stay as they are share the observation's memory;
+            ``prompt``.
 
         Raises:
             ObservationError: a camera that openpi does not know.
@@ -89,5 +91,7 @@ class AlohaLayout:
         return select_joints(self._wire_names, actions, self.joint_names)
 
     def _image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.image_size is None:
+            return image.transpose(2, 0, 1)
         fitted = resize_with_pad(image, self.image_size, self.image_size)
         return np.ascontiguousarray(fitted.transpose(2, 0, 1))

@@ -22,7 +22,7 @@ from websockets.exceptions import (
     InvalidStatus,
     WebSocketException,
 )
-from websockets.frames import CloseCode
+from websockets.frames import Close, CloseCode
 from websockets.sync.client import ClientConnection, connect
 
 from trossen_pi0_core.errors import BackendError, BackendUnavailableError
@@ -264,7 +264,10 @@ class OpenpiClient:
     def _failure(self, error: Exception) -> BackendError:
         server = f"policy server {self.url}"
         if isinstance(error, ConnectionClosed):
-            if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+            if _refused_as_too_big(error.rcvd) and error.rcvd_then_sent is not False:
+                reason = f": {error.rcvd.reason}" if error.rcvd and error.rcvd.reason else ""
+                return BackendError(f"{server} takes no observation of this size{reason}")
+            if _refused_as_too_big(error.sent):
                 limit = self.config.max_message_bytes
                 return BackendError(f"{server} sent a message of more than {limit} bytes")
             return BackendUnavailableError(f"{server} closed the connection: {error}")
@@ -311,6 +314,10 @@ class OpenpiClient:
         self._owner.close()
         if opened is not None:
             opened.close()
+
+
+def _refused_as_too_big(close: Close | None) -> bool:
+    return close is not None and close.code == CloseCode.MESSAGE_TOO_BIG
 
 
 def _bracketed(host: str) -> str:

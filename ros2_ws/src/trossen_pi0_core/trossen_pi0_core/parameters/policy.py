@@ -8,8 +8,11 @@ from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
-BACKENDS = ("openpi", "expert", "replay")
+BACKENDS = ("openpi", "pi0", "expert", "replay")
 """Policy backends that can be named."""
+
+SMALLEST_IMAGE = 32
+"""Pictures are fitted into no smaller square [pixels]."""
 
 
 @parameters
@@ -19,8 +22,8 @@ class PolicyParameters:
     autostart: bool = parameter(True, "Configure and activate the node at start.")
     backend: str = parameter(
         "openpi",
-        "'openpi': an openpi-compatible server; 'expert': the scripted handover in simulation; "
-        "'replay': a recorded action sequence.",
+        "'openpi': an openpi-compatible server; 'pi0': π0 in the node's own process; 'expert': the "
+        "scripted handover in simulation; 'replay': a recorded action sequence.",
         choices=BACKENDS,
     )
     prompt: str = parameter(
@@ -41,8 +44,9 @@ class PolicyParameters:
     )
     image_size: int = parameter(
         POLICY_IMAGE_SIZE[0],
-        "Edge of the square that pictures are fitted into, with padding [pixels].",
-        low=32,
+        "openpi: edge of the square that pictures are fitted into, with padding, 32 or more "
+        "[pixels]; 0: they are sent as they come.",
+        low=0,
         high=1024,
     )
     sync_tolerance_s: float = parameter(
@@ -97,6 +101,31 @@ class PolicyParameters:
         low=0.0,
         high=3600.0,
     )
+    checkpoint: str = parameter(
+        "", "pi0: checkpoint folder with params/ and assets/, on disk or gs://..."
+    )
+    model_config: str = parameter(
+        "", "pi0: model preset, such as pi0 or pi05; empty: what the checkpoint says or fits."
+    )
+    model_dtype: str = parameter(
+        "bfloat16", "pi0: type of parameters and computation.", choices=("bfloat16", "float32")
+    )
+    flow_steps: int = parameter(10, "pi0: flow steps of the sampler.", low=1, high=1000)
+    tokenizer_file: str = parameter(
+        "", "pi0: PaliGemma's SentencePiece model; empty: from the cache, else downloaded."
+    )
+    asset_id: str = parameter(
+        "", "pi0: which of the checkpoint's normalisation statistics; empty: the only ones."
+    )
+    reference_client_compat: bool = parameter(
+        False,
+        "pi0: squash pictures and swap red and blue, as the vendor's client does; only for "
+        "checkpoints that were never used otherwise.",
+    )
+    compilation_cache: str = parameter(
+        "~/.cache/trossen_pi0/compiled",
+        "pi0: folder for compiled programs, with which the next start is faster; empty: none.",
+    )
     expert_horizon: int = parameter(50, "expert: rows of a chunk.", low=2, high=1000)
     replay_file: str = parameter(
         "", "replay: .npz file with 'positions' (rows, joints), 'joint_names' and 'rate_hz'."
@@ -130,8 +159,17 @@ class PolicyParameters:
                 f"camera_topics: need one for each of {list(self.cameras)}, "
                 f"got {list(self.camera_topics)}"
             )
+        if 0 < self.image_size < SMALLEST_IMAGE:
+            raise ParameterError(
+                f"image_size: need 0 or at least {SMALLEST_IMAGE} pixels, got {self.image_size}"
+            )
         if self.backend == "replay" and not self.replay_file:
             raise ParameterError("replay_file: the backend 'replay' needs a file")
+        if self.backend == "pi0" and not self.checkpoint:
+            raise ParameterError(
+                "checkpoint: the backend 'pi0' needs a checkpoint: a folder with params/ and "
+                "assets/, or a location such as gs://bucket/folder"
+            )
         if self.max_observation_age_s < self.sync_tolerance_s:
             raise ParameterError(
                 f"sync_tolerance_s ({self.sync_tolerance_s}) must not exceed "

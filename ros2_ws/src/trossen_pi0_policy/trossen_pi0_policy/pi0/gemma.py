@@ -1,0 +1,347 @@
+"""The two Gemma transformers that attend to each other's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from trossen_pi0_policy.pi0 import kernels
+from trossen_pi0_policy.pi0.attention import MASKED, Rope, apply_rope, attend
+from trossen_pi0_policy.pi0.config import ExpertConfig, LoraConfig
+
+Initializer = Callable[..., jax.Array]
+Cache = tuple[jax.Array, jax.Array]
+"""Rotated keys and values of one layer, each (batch, tokens, kv_heads, head_dim)."""
+
+Tokens = tuple[jax.Array | None, jax.Array | None]
+"""Tokens of language and action expert, each (batch, tokens, width), or None."""
+
+_EPSILON = 1e-6
+_fan_in = nn.initializers.lecun_normal()
+_small = nn.initializers.normal(stddev=0.01)
+
+
+def rms_normalize(x: jax.Array) -> jax.Array:
+    """Root-mean-square normalisation over the last axis; float32."""
+    x32 = x.astype(jnp.float32)
+    variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
+    return x32 * jnp.reciprocal(jnp.sqrt(variance + _EPSILON))
+
+
+class RmsNorm(nn.Module):
+    """RMS norm with a learned scale, or one that a modulation from outside adapts.
+
+    Attributes:
+        adaptive: scale, shift and gate come from ``condition`` (adaRMS of π0.5).
+        steps: with ``adaptive``: the modulations of so many flow steps are parameters, and
+            ``condition`` is the index of the step.
+    """
+
+    adaptive: bool = False
+    steps: int = 0
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, condition: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Normalises.
+
+        Args:
+            x: shape (batch, tokens, width).
+            condition: with ``adaptive``: (batch, width), or the index of the flow step.
+
+        Returns:
+            the normalised tokens in the type of ``x``, and with ``adaptive`` the gate of the
+            residual branch, shape (batch or 1, 1, width).
+        """
+        normed = rms_normalize(x)
+        if not self.adaptive:
+            scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
+            return (normed * (1 + scale)).astype(x.dtype), None
+        assert condition is not None
+        scale, shift, gate = jnp.split(
+            self._modulation(condition, 3 * x.shape[-1], x.dtype), 3, axis=-1
+        )
+        return (normed * (1 + scale) + shift).astype(x.dtype), gate
+
+    @nn.compact
+    def tables(self, step: jax.Array, width: int) -> kernels.Modulation:
+        """What the norm does to its normalised input, for the kernels.
+
+        Args:
+            step: index of the flow step, which an adaptive norm with ``steps`` depends on.
+            width: of the input.
+        """
+        if not self.adaptive:
+            scale = self.param("scale", nn.initializers.zeros, (width,))
+            return kernels.Modulation(scale.astype(jnp.float32))
+        scale, shift, gate = jnp.split(self._modulation(step, 3 * width, jnp.float32)[0, 0], 3)
+        return kernels.Modulation(scale, shift, gate)
+
+    def _modulation(self, condition: jax.Array, width: int, dtype: Any) -> jax.Array:
+        if self.steps:
+            table = self.param("modulations", nn.initializers.zeros, (self.steps, width))
+            return table[condition][None, None]
+        dense = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=dtype, name="modulation")
+        return dense(condition)[:, None]
+
+
+class Projection(nn.Module):
+    """A weight without bias.
+
+    Attributes:
+        shape: (inputs, outputs).
+        lora: adapters, with ``lora_apply``.
+        lora_shapes: name -> shape of each adapter's parameter, as openpi shapes them.
+        lora_apply: what the adapters add to the output, from the input and the parameters.
+    """
+
+    shape: tuple[int, int]
+    lora_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    lora_apply: Callable[..., jax.Array] | None = None
+
+    def setup(self) -> None:
+        """Names the parameters."""
+        self.kernel = self.param("kernel", _fan_in, self.shape)
+        self.adapters = [self.param(name, _small, shape) for name, shape in self.lora_shapes]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Multiplies; shape (..., inputs) to (..., outputs)."""
+        y = x @ self.kernel.astype(x.dtype)
+        if self.lora_apply is not None:
+            y = y + self.lora_apply(x, *(a.astype(x.dtype) for a in self.adapters))
+        return y
+
+
+def _qkv_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
+    shape = (config.width, config.qkv_dim)
+    if lora is None:
+        return Projection(shape)
+    n, k, h, r = config.num_heads, config.num_kv_heads, config.head_dim, lora.rank
+
+    def apply(
+        x: jax.Array, q_a: jax.Array, q_b: jax.Array, kv_a: jax.Array, kv_b: jax.Array
+    ) -> jax.Array:
+        q = jnp.einsum("btnr,nrh->btnh", jnp.einsum("btd,ndr->btnr", x, q_a), q_b)
+        kv = jnp.einsum("btckr,ckrh->btckh", jnp.einsum("btd,ckdr->btckr", x, kv_a), kv_b)
+        parts = q.reshape(*x.shape[:2], -1), kv.reshape(*x.shape[:2], -1)
+        return jnp.concatenate(parts, axis=-1) * lora.scale
+
+    shapes = (
+        ("q_lora_a", (n, config.width, r)),
+        ("q_lora_b", (n, r, h)),
+        ("kv_lora_a", (2, k, config.width, r)),
+        ("kv_lora_b", (2, k, r, h)),
+    )
+    return Projection(shape, shapes, apply)
+
+
+def _out_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
+    n, h = config.num_heads, config.head_dim
+    if lora is None:
+        return Projection((n * h, config.width))
+
+    def apply(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+        # openpi's einsum sums the heads before the second factor as well as in it
+        inner = jnp.einsum("btnh,nhr->btr", x.reshape(*x.shape[:2], n, h), a)
+        return jnp.einsum("btr,nrd->btd", inner, b) * lora.scale
+
+    shapes = (("lora_a", (n, h, lora.rank)), ("lora_b", (n, lora.rank, config.width)))
+    return Projection((n * h, config.width), shapes, apply)
+
+
+def _gate_up_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
+    shape = (config.width, 2 * config.mlp_dim)
+    if lora is None:
+        return Projection(shape)
+
+    def apply(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+        inner = jnp.einsum("btd,cdr->btcr", x, a)
+        return jnp.einsum("btcr,crf->btcf", inner, b).reshape(*x.shape[:2], -1)
+
+    r = lora.rank
+    shapes = (("lora_a", (2, config.width, r)), ("lora_b", (2, r, config.mlp_dim)))
+    return Projection(shape, shapes, apply)
+
+
+def _down_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
+    shape = (config.mlp_dim, config.width)
+    if lora is None:
+        return Projection(shape)
+    shapes = (("lora_a", (config.mlp_dim, lora.rank)), ("lora_b", (lora.rank, config.width)))
+    return Projection(shape, shapes, lambda x, a, b: (x @ a) @ b)
+
+
+class ExpertLayer(nn.Module):
+    """What one expert does in one layer, around the attention that both share.
+
+    Attributes:
+        config: sizes.
+        adaptive: π0.5's norms.
+        steps: see ``RmsNorm``.
+    """
+
+    config: ExpertConfig
+    adaptive: bool = False
+    steps: int = 0
+
+    def setup(self) -> None:
+        """Names the parameters."""
+        lora = self.config.lora
+        self.attention_norm = RmsNorm(self.adaptive, self.steps)
+        self.qkv = _qkv_projection(self.config, lora)
+        self.out = _out_projection(self.config, lora)
+        self.mlp_norm = RmsNorm(self.adaptive, self.steps)
+        self.gate_up = _gate_up_projection(self.config, lora)
+        self.down = _down_projection(self.config, lora)
+
+    def project(
+        self, x: jax.Array, rope: Rope, condition: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+        """Queries (scaled), keys and values by head, rotated, and the gate of the residual."""
+        c = self.config
+        normed, gate = self.attention_norm(x, condition)
+        heads = self.qkv(normed).reshape(*x.shape[:2], -1, c.head_dim)
+        q, k, v = jnp.split(heads, [c.num_heads, c.num_heads + c.num_kv_heads], axis=2)
+        q = apply_rope(q, rope) * jnp.asarray(c.head_dim**-0.5, x.dtype)
+        return q, apply_rope(k, rope), v, gate
+
+    def finish(
+        self,
+        x: jax.Array,
+        attended: jax.Array,
+        gate: jax.Array | None,
+        condition: jax.Array | None,
+    ) -> jax.Array:
+        """Residual of the attention, then the feed-forward layer (GeGLU) with its own."""
+        x = add_gated(x, self.out(attended), gate)
+        normed, gate = self.mlp_norm(x, condition)
+        gated, up = jnp.split(self.gate_up(normed), 2, axis=-1)
+        return add_gated(x, self.down(nn.gelu(gated) * up), gate)
+
+    def prefill(
+        self, x: jax.Array, rope: Rope, valid: jax.Array, *, interpret: bool
+    ) -> tuple[jax.Array, Cache]:
+        """The layer over the prefix alone, with the attention in one kernel.
+
+        Args:
+            x: shape (batch, tokens, width).
+            rope: of these tokens.
+            valid: which of them are there, bool, shape (batch, tokens).
+            interpret: run the kernel without a GPU.
+
+        Returns:
+            the tokens, and their keys and values.
+        """
+        q, k, v, gate = self.project(x, rope, None)
+        attended = kernels.attend_prefix(
+            q, k[:, :, 0], v[:, :, 0], jnp.where(valid, 0.0, MASKED), interpret=interpret
+        )
+        return self.finish(x, attended, gate, None), (k, v)
+
+    def modulations(self, step: jax.Array) -> tuple[kernels.Modulation, kernels.Modulation]:
+        """What the norms before attention and feed-forward layer do in a flow step."""
+        width = self.config.width
+        return self.attention_norm.tables(step, width), self.mlp_norm.tables(step, width)
+
+    def denoise(
+        self,
+        x: jax.Array,
+        normed: jax.Array,
+        cache: Cache,
+        tables: kernels.Tables,
+        modulations: Sequence[kernels.Modulation],
+    ) -> tuple[jax.Array, jax.Array]:
+        """The whole layer by the fused kernels, for packed parameters and one key head.
+
+        Args:
+            x: padded tokens, float32, shape (batch * kernels.ROWS, width).
+            normed: those behind the norm before the attention.
+            cache: of the prefix.
+            tables: of positions and masks.
+            modulations: of the norms before the attention, before the feed-forward layer, and
+                of the one behind this layer.
+
+        Returns:
+            tokens, and those behind the next norm.
+        """
+        c, (first, second, behind) = self.config, modulations
+        qkv = kernels.project_rope(
+            normed, self.qkv.kernel, tables, heads=c.num_heads, kv_heads=c.num_kv_heads
+        )
+        keys, values = cache[0][:, :, 0], cache[1][:, :, 0]
+        attended = kernels.attend_cached(qkv, keys, values, tables, heads=c.num_heads)
+        parts = kernels.project_parts(attended, self.out.kernel, tables)
+        x, normed = kernels.add_normalise(x, parts, tables, first, second, normed.dtype)
+        hidden = kernels.project_geglu(normed, self.gate_up.kernel, tables)
+        parts = kernels.project_parts(hidden, self.down.kernel, tables)
+        return kernels.add_normalise(x, parts, tables, second, behind, normed.dtype)
+
+
+def add_gated(x: jax.Array, y: jax.Array, gate: jax.Array | None) -> jax.Array:
+    """Residual connection, through a gate where there is one; in the type of ``x``."""
+    return x + y if gate is None else (x + y * gate).astype(x.dtype)
+
+
+class Block(nn.Module):
+    """One layer of both experts.
+
+    Attributes:
+        configs: language and action expert.
+        adaptive: π0.5's norms in the action expert; the language expert's are never adaptive.
+        steps: see ``RmsNorm``.
+    """
+
+    configs: tuple[ExpertConfig, ExpertConfig]
+    adaptive: bool = False
+    steps: int = 0
+
+    def setup(self) -> None:
+        """Names the parameters."""
+        self.language = ExpertLayer(self.configs[0])
+        self.action = ExpertLayer(self.configs[1], self.adaptive, self.steps)
+
+    def __call__(
+        self,
+        tokens: Tokens,
+        cache: Cache | None,
+        ropes: Sequence[Rope | None],
+        masks: Sequence[Sequence[jax.Array]],
+        condition: jax.Array | None,
+    ) -> tuple[Tokens, Cache]:
+        """Runs the layer for the experts whose tokens are given.
+
+        Args:
+            tokens: of language and action expert, each (batch, tokens, width) or None.
+            cache: keys and values seen besides those of ``tokens``, before them.
+            ropes: one for each expert.
+            masks: for each expert, what its tokens see of each part: cache, language, action
+                tokens, leaving out the parts that are not there.
+            condition: see ``RmsNorm``, for the action expert.
+
+        Returns:
+            the tokens, and the keys and values of the first expert that ran.
+        """
+        experts = (self.language, self.action)
+        conditions = (None, condition)
+        projected = {}
+        for i, x in enumerate(tokens):
+            if x is not None:
+                rope = ropes[i]
+                assert rope is not None
+                projected[i] = experts[i].project(x, rope, conditions[i])
+        seen = [(k, v) for _, k, v, _ in projected.values()]
+        if cache is not None:
+            seen = [cache, *seen]
+        out: list[jax.Array | None] = [None, None]
+        for i, (q, _, _, gate) in projected.items():
+            visible = [(k, v, m) for (k, v), m in zip(seen, masks[i], strict=False)]
+            x = tokens[i]
+            assert x is not None
+            out[i] = experts[i].finish(x, attend(q, visible), gate, conditions[i])
+        _, k, v, _ = next(iter(projected.values()))
+        return (out[0], out[1]), (k, v)

@@ -1,0 +1,284 @@
+"""π0 and π0.5: flow matching of action chunks with two Gemma experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trossen_pi0_policy.pi0 import kernels
+from trossen_pi0_policy.pi0.attention import prefix_mask, rope_tables, suffix_mask
+from trossen_pi0_policy.pi0.config import Pi0Config
+from trossen_pi0_policy.pi0.gemma import Block, Cache, RmsNorm, Tokens
+from trossen_pi0_policy.pi0.siglip import VisionTower
+
+SHORTEST_PERIOD = 4e-3
+LONGEST_PERIOD = 4.0
+
+
+@flax.struct.dataclass
+class ModelBatch:
+    """What the model sees, for several observations.
+
+    Attributes:
+        images: uint8, or float32 in [-1, 1], shape (batch, cameras, size, size, 3).
+        image_mask: bool, shape (batch, cameras): which pictures are there.
+        state: normalised and padded, float32, shape (batch, action_dim).
+        tokens: int32, shape (batch, max_token_len).
+        token_mask: bool, shape (batch, max_token_len).
+    """
+
+    images: jax.Array
+    image_mask: jax.Array
+    state: jax.Array
+    tokens: jax.Array
+    token_mask: jax.Array
+
+
+def flow_times(steps: int) -> np.ndarray:
+    """Flow time at the beginning of each Euler step: 1 is noise, 0 the action.
+
+    Accumulated in float32, as openpi's loop does. float32, shape (steps,).
+    """
+    times = np.empty(steps, dtype=np.float32)
+    time, delta = np.float32(1.0), np.float32(-1.0) / np.float32(steps)
+    for i in range(steps):
+        times[i] = time
+        time = np.float32(time + delta)
+    return times
+
+
+def embed_time(time: jax.Array, width: int) -> jax.Array:
+    """Sines and cosines of the flow time with periods from 4e-3 to 4; (n,) to (n, width)."""
+    fraction = jnp.linspace(0.0, 1.0, width // 2)
+    period = SHORTEST_PERIOD * (LONGEST_PERIOD / SHORTEST_PERIOD) ** fraction
+    angles = time[:, None] * (1.0 / period * 2 * jnp.pi)[None]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class Pi0(nn.Module):
+    """The model, over parameters in one of two arrangements (see ``parameters``).
+
+    Attributes:
+        config: sizes.
+        dtype: of the transformers' activations: float32 or bfloat16.
+        serving_steps: 0: parameters as they are trained, layers stacked. Else: parameters packed
+            for sampling with so many flow steps: layers alone, and what depends on the step
+            alone worked out.
+        cudnn: attend to pictures by cuDNN's fused kernel.
+        kernels: run a packed model by the kernels of ``kernels``, or ``interpret`` those.
+    """
+
+    config: Pi0Config
+    dtype: Any = jnp.float32
+    serving_steps: int = 0
+    cudnn: bool = False
+    kernels: Literal["none", "triton", "interpret"] = "none"
+
+    def setup(self) -> None:
+        """Names the parameters."""
+        c, serving = self.config, bool(self.serving_steps)
+        self.vision = VisionTower(
+            c.vision, c.image_size, c.language.width, self.dtype, not serving, self.cudnn
+        )
+        self.embedding = self.param(
+            "embedding", nn.initializers.normal(), (c.vocab_size, c.language.width)
+        )
+        block = (c.language, c.action), c.pi05, self.serving_steps
+        if serving:
+            self.layers = [Block(*block) for _ in range(c.language.depth)]
+        else:
+            shared: Any = (0, nn.broadcast, nn.broadcast, nn.broadcast)
+            self.stack = nn.scan(
+                nn.remat(Block, prevent_cse=False),
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=shared,
+                length=c.language.depth,
+            )(*block, name="layers")
+            self.language_norm = RmsNorm()
+        self.action_norm = RmsNorm(c.pi05, self.serving_steps)
+        width = c.action.width
+        self.action_in = nn.Dense(width)
+        self.action_out = nn.Dense(c.action_dim)
+        if not c.pi05:
+            self.state_in = nn.Dense(width)
+        if serving:
+            if not c.pi05:
+                shape = (self.serving_steps, width)
+                self.step_bias = self.param("step_bias", nn.initializers.zeros, shape)
+                self.time_out = nn.Dense(width)
+        else:
+            self.time_in = nn.Dense(width)
+            self.time_out = nn.Dense(width)
+
+    def loss(
+        self, batch: ModelBatch, actions: jax.Array, noise: jax.Array, time: jax.Array
+    ) -> jax.Array:
+        """Flow-matching loss.
+
+        Args:
+            batch: observations.
+            actions: normalised and padded, float32, shape (batch, horizon, action_dim).
+            noise: standard normal, of that shape.
+            time: flow time in (0, 1], shape (batch,).
+
+        Returns:
+            mean square error over the action dimensions, float32, shape (batch, horizon).
+        """
+        t = time[:, None, None]
+        noisy = t * noise + (1 - t) * actions
+        prefix, valid, positions = self._prefix(batch)
+        embedded = embed_time(time, self.config.action.width)
+        suffix, condition = self._suffix(self._state_token(batch), noisy, embedded)
+        suffix_positions = self._suffix_positions(valid)
+        head_dim = self.config.language.head_dim
+        ropes = (rope_tables(positions, head_dim), rope_tables(suffix_positions, head_dim))
+        masks = ([valid[:, None]], [valid[:, None], self._suffix_mask()])
+        (_, out), _ = self.stack((prefix, suffix), None, ropes, masks, condition)
+        if self.is_initializing():
+            self.language_norm(prefix)  # part of every checkpoint, though nothing is read from it
+        assert out is not None
+        out, _ = self.action_norm(out, condition)
+        return jnp.mean(jnp.square(self._velocity(out) - (noise - actions)), axis=-1)
+
+    def sample(self, batch: ModelBatch, noise: jax.Array, *, steps: int = 10) -> jax.Array:
+        """Integrates the flow from noise to actions by Euler steps.
+
+        Args:
+            batch: observations.
+            noise: standard normal, float32, shape (batch, horizon, action_dim).
+            steps: Euler steps; a packed model has its own.
+
+        Returns:
+            normalised actions, float32, shape (batch, horizon, action_dim).
+        """
+        steps = self.serving_steps or steps
+        prefix, valid, positions = self._prefix(batch)
+        caches = self._prefill(prefix, valid, positions)
+        embedded = embed_time(jnp.asarray(flow_times(steps)), self.config.action.width)
+        state = self._state_token(batch)
+        denoise = self._denoiser(caches, valid)
+
+        def step(i: jax.Array, x: jax.Array) -> jax.Array:
+            time = jnp.broadcast_to(embedded[i], (x.shape[0], embedded.shape[1]))
+            suffix, condition = self._suffix(state, x, i if self.serving_steps else time)
+            return x - self._velocity(denoise(suffix, condition, i)) / steps
+
+        return jax.lax.fori_loop(0, steps, step, noise)
+
+    def _prefix(self, batch: ModelBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Tokens of pictures and prompt, which of them are there, and their positions."""
+        c = self.config
+        images = batch.images
+        if images.dtype == jnp.uint8:
+            images = images.astype(jnp.float32) / 255.0 * 2.0 - 1.0
+        n = images.shape[0]
+        pictures = self.vision(images.reshape(-1, c.image_size, c.image_size, 3))
+        pictures = pictures.reshape(n, -1, c.language.width)
+        prompt = self.embedding[batch.tokens]
+        prompt = prompt * jnp.sqrt(c.language.width).astype(prompt.dtype)
+        tokens = jnp.concatenate([pictures.astype(self.dtype), prompt.astype(self.dtype)], axis=1)
+        valid = prefix_mask(batch.image_mask, batch.token_mask, c.image_tokens)
+        return tokens, valid, jnp.cumsum(valid, axis=1) - 1
+
+    def _suffix_positions(self, valid: jax.Array) -> jax.Array:
+        return jnp.sum(valid, axis=1)[:, None] + jnp.arange(self.config.suffix_len)[None]
+
+    def _suffix_mask(self) -> jax.Array:
+        return suffix_mask(self.config.suffix_len, state_token=not self.config.pi05)
+
+    def _state_token(self, batch: ModelBatch) -> jax.Array | None:
+        return None if self.config.pi05 else self.state_in(batch.state)[:, None]
+
+    def _suffix(
+        self, state: jax.Array | None, noisy: jax.Array, time: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Tokens of state and noisy actions, and the condition of adaptive norms.
+
+        ``time``: embedded, (batch, width); for a packed model the index of the step.
+        """
+        actions = self.action_in(noisy)
+        serving = bool(self.serving_steps)
+        if state is None:
+            condition = time if serving else nn.swish(self.time_out(nn.swish(self.time_in(time))))
+            return actions.astype(self.dtype), condition
+        if serving:
+            mixed = actions + self.step_bias[time]
+        else:
+            shape = (*actions.shape[:2], time.shape[-1])
+            repeated = jnp.broadcast_to(time[:, None], shape)
+            mixed = self.time_in(jnp.concatenate([actions, repeated], axis=-1))
+        actions = self.time_out(nn.swish(mixed))
+        return jnp.concatenate([state, actions], axis=1).astype(self.dtype), None
+
+    def _prefill(self, prefix: jax.Array, valid: jax.Array, positions: jax.Array) -> Any:
+        """Keys and values of the prefix: a pair for each layer, or stacked as the layers are."""
+        rope = rope_tables(positions, self.config.language.head_dim)
+        ropes, masks = (rope, None), ([valid[:, None]], [])
+        tokens: Tokens = (prefix, None)
+        if not self.serving_steps:
+            return self.stack(tokens, None, ropes, masks, None)[1]
+        caches: list[Cache] = []
+        for layer in self.layers:
+            if self.kernels == "none":
+                tokens, cache = layer(tokens, None, ropes, masks, None)
+            else:
+                interpret = self.kernels == "interpret"
+                assert tokens[0] is not None
+                x, cache = layer.language.prefill(tokens[0], rope, valid, interpret=interpret)
+                tokens = (x, None)
+            caches.append(cache)
+        return caches
+
+    def _denoiser(
+        self, caches: Any, valid: jax.Array
+    ) -> Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array]:
+        """A pass of the suffix through the action expert, its norm included.
+
+        The function takes tokens, the condition of adaptive norms, and the index of the step.
+        """
+        c = self.config
+        rope = rope_tables(self._suffix_positions(valid), c.language.head_dim)
+        masks = [valid[:, None], self._suffix_mask()]
+        if self.kernels != "none":
+            interpret = self.kernels == "interpret"
+            tables = kernels.make_tables(*rope, valid, masks[1][0], interpret=interpret)
+            return lambda suffix, _, step: self._denoise_by_kernels(suffix, caches, tables, step)
+
+        def denoise(suffix: jax.Array, condition: jax.Array | None, step: jax.Array) -> jax.Array:
+            del step
+            tokens: Tokens = (None, suffix)
+            ropes = (None, rope)
+            if self.serving_steps:
+                for layer, cache in zip(self.layers, caches, strict=True):
+                    tokens, _ = layer(tokens, cache, ropes, ([], masks), condition)
+            else:
+                tokens, _ = self.stack(tokens, caches, ropes, ([], masks), condition)
+            assert tokens[1] is not None
+            return self.action_norm(tokens[1], condition)[0]
+
+        return denoise
+
+    def _denoise_by_kernels(
+        self, suffix: jax.Array, caches: Any, tables: kernels.Tables, step: jax.Array
+    ) -> jax.Array:
+        batch, length, width = suffix.shape
+        padded = jnp.pad(suffix, ((0, 0), (0, kernels.ROWS - length), (0, 0)))
+        x = padded.reshape(-1, width).astype(jnp.float32)
+        norms = [n for layer in self.layers for n in layer.action.modulations(step)]
+        norms.append(self.action_norm.tables(step, width))
+        normed = kernels.normalise(x, norms[0]).astype(self.dtype)
+        for i, (layer, cache) in enumerate(zip(self.layers, caches, strict=True)):
+            around = norms[2 * i : 2 * i + 3]
+            x, normed = layer.action.denoise(x, normed, cache, tables, around)
+        return normed.reshape(batch, kernels.ROWS, width)[:, :length]
+
+    def _velocity(self, out: jax.Array) -> jax.Array:
+        """From what the action expert's norm gives to the velocity of the flow, float32."""
+        return self.action_out(out[:, -self.config.action_horizon :]).astype(jnp.float32)

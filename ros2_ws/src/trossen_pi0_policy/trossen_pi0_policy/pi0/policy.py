@@ -1,0 +1,303 @@
+"""π0 as a policy: observations in openpi's layout in, joint targets out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from trossen_pi0_core.errors import BackendError, ObservationError, ParameterError
+from trossen_pi0_core.transforms import (
+    ByteTokenizer,
+    ModelInputs,
+    NormStats,
+    PolicyTransform,
+    SentencePieceTokenizer,
+    Tokenizer,
+    TransformConfig,
+    load_norm_stats,
+)
+from trossen_pi0_policy.checkpoints import (
+    CheckpointInfo,
+    CheckpointMismatchError,
+    fetch,
+    find_checkpoint,
+    matching_configs,
+    read_metadata,
+    read_parameters,
+)
+from trossen_pi0_policy.checkpoints import tokenizer_file as find_tokenizer
+from trossen_pi0_policy.pi0.config import (
+    CAMERA_KEYS,
+    EXTRA_CAMERA_KEYS,
+    Pi0Config,
+    config_from_dict,
+    get_config,
+    known_names,
+)
+from trossen_pi0_policy.pi0.parameters import from_openpi, openpi_shapes, random_parameters
+from trossen_pi0_policy.pi0.sampler import Precision, Sampler
+from trossen_pi0_policy.serving.policy import ServedPolicy
+
+_LOG = logging.getLogger(__name__)
+_CAMERA_OF_KEY: dict[str, str] = dict(
+    zip(
+        CAMERA_KEYS + EXTRA_CAMERA_KEYS,
+        ("cam_high", "cam_left_wrist", "cam_right_wrist", "cam_low"),
+        strict=True,
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An observation that is ready for the model.
+
+    Attributes:
+        inputs: of the model.
+        request: where they come from.
+    """
+
+    inputs: ModelInputs
+    request: Mapping[str, Any]
+
+
+class Pi0Policy(ServedPolicy):
+    """π0 or π0.5 with everything around it. ``infer`` from one thread, the rest from any."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        transform: PolicyTransform,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Args:
+        sampler: with the parameters.
+        transform: of observations and actions.
+        metadata: what clients are told.
+        seed: of the noise.
+        """
+        self._sampler = sampler
+        self._transform = transform
+        self._metadata = dict(metadata or {})
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    @override
+    def metadata(self) -> Mapping[str, Any]:
+        return self._metadata
+
+    @property
+    @override
+    def max_batch(self) -> int:
+        return self._sampler.max_batch
+
+    @property
+    def config(self) -> Pi0Config:
+        """Of the model."""
+        return self._sampler.config
+
+    def seed(self, seed: int) -> None:
+        """Begins the noise anew."""
+        self._rng = np.random.default_rng(seed)
+
+    def warm_up(self) -> None:
+        """Compiles what every observation needs, which takes from seconds to minutes."""
+        self._sampler.warm_up()
+
+    @override
+    def prepare(self, request: Mapping[str, Any]) -> Prepared:
+        return Prepared(self._transform.inputs(request), request)
+
+    @override
+    def infer(self, prepared: Sequence[Prepared]) -> list[dict[str, Any]]:
+        config = self.config
+        shape = (len(prepared), config.action_horizon, config.action_dim)
+        return self._infer(prepared, self._rng.standard_normal(shape, np.float32))
+
+    def infer_one(
+        self, request: Mapping[str, Any], *, noise: NDArray[np.float32] | None = None
+    ) -> dict[str, Any]:
+        """Answers one observation.
+
+        Args:
+            request: ``state`` [rad; m for carriages], ``images`` by camera, ``prompt``.
+            noise: start of the flow, shape (horizon, action_dim); None: drawn.
+
+        Returns:
+            As ``infer``.
+
+        Raises:
+            ObservationError: the observation is malformed.
+            BackendError: noise of another shape, or actions that are not finite.
+        """
+        prepared = [self.prepare(request)]
+        if noise is None:
+            return self.infer(prepared)[0]
+        shape = (self.config.action_horizon, self.config.action_dim)
+        if noise.shape != shape:
+            raise ObservationError(f"noise must have shape {shape}, got {noise.shape}")
+        return self._infer(prepared, noise[None].astype(np.float32))[0]
+
+    def _infer(
+        self, prepared: Sequence[Prepared], noise: NDArray[np.float32]
+    ) -> list[dict[str, Any]]:
+        begun_s = time.perf_counter()
+        chunks = self._sampler([each.inputs for each in prepared], noise)
+        if not np.isfinite(chunks).all():
+            raise BackendError("the model's actions are not finite: are its parameters damaged?")
+        timing = {"infer_ms": (time.perf_counter() - begun_s) * 1e3}
+        return [
+            {
+                "actions": self._transform.outputs(chunk, each.request),
+                "policy_timing": dict(timing),
+            }
+            for each, chunk in zip(prepared, chunks, strict=True)
+        ]
+
+
+def load_policy(
+    checkpoint: str | Path,
+    config_name: str | None = None,
+    *,
+    dtype: Precision = "bfloat16",
+    steps: int = 10,
+    tokenizer_file: str | Path | None = None,
+    default_prompt: str | None = None,
+    asset_id: str | None = None,
+    delta_mask: tuple[bool, ...] | None = None,
+    reference_client_compat: bool = False,
+    max_batch: int = 1,
+) -> Pi0Policy:
+    """A policy from a checkpoint of openpi or of the suite.
+
+    Args:
+        checkpoint: step folder, folder of steps, or ``gs://`` location.
+        config_name: as ``get_config`` takes it; None: what the checkpoint says, or what its
+            parameters fit.
+        dtype: of weights and activations.
+        steps: Euler steps of the sampler.
+        tokenizer_file: PaliGemma's SentencePiece model; None: from the cache or a download.
+        default_prompt: for observations without one; None: what the checkpoint says.
+        asset_id: of the norm stats, where the checkpoint has several.
+        delta_mask: joints whose actions are relative to the state; None: what the checkpoint
+            says, or none.
+        reference_client_compat: see ``TransformConfig``.
+        max_batch: most observations in one call.
+
+    Raises:
+        TrossenPi0Error: what is wrong with the checkpoint, or not to be had.
+    """
+    found = find_checkpoint(fetch(checkpoint))
+    info = read_metadata(found.path)
+    said = info.metadata
+    config, name = _config_of(info, config_name)
+    stats = load_norm_stats(found.norm_stats_folder(asset_id))
+    tokenizer = _tokenizer(config, tokenizer_file)
+    transform = _transform_config(
+        config,
+        delta_mask=delta_mask or tuple(said.get("delta_mask") or ()) or None,
+        default_prompt=default_prompt or said.get("prompt"),
+        reference_client_compat=reference_client_compat,
+    )
+    _LOG.info("checkpoint %s: config %s, %.2f GB", found.path, name, info.size_bytes / 1e9)
+    tree = from_openpi(read_parameters(found.path, openpi_shapes(config)), config)
+    sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch)
+    return Pi0Policy(
+        sampler,
+        PolicyTransform(transform, stats, tokenizer),
+        metadata={**said.get("policy_metadata", {}), **_told(config, name)},
+    )
+
+
+def random_policy(
+    config_name: str | Pi0Config,
+    *,
+    dtype: Precision = "bfloat16",
+    steps: int = 10,
+    seed: int = 0,
+    max_batch: int = 1,
+) -> Pi0Policy:
+    """A policy with random weights, for measuring; prompts are cut into bytes.
+
+    Raises:
+        ParameterError: unknown config.
+    """
+    config = get_config(config_name) if isinstance(config_name, str) else config_name
+    tree = random_parameters(config, seed, dtype)
+    sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch)
+    spread = np.ones(config.action_dim)
+    stats = NormStats(mean=0 * spread, std=spread, q01=-spread, q99=spread)
+    transform = PolicyTransform(
+        _transform_config(config), {"state": stats, "actions": stats}, ByteTokenizer()
+    )
+    name = config_name if isinstance(config_name, str) else "own"
+    return Pi0Policy(sampler, transform, metadata=_told(config, name), seed=seed)
+
+
+def _transform_config(config: Pi0Config, **choices: Any) -> TransformConfig:
+    return TransformConfig(
+        cameras=tuple((_CAMERA_OF_KEY.get(key, key), key) for key in config.cameras),
+        image_size=config.image_size,
+        model_dim=config.action_dim,
+        max_token_len=config.max_token_len,
+        quantiles=config.pi05,
+        discrete_state=config.pi05,
+        **choices,
+    )
+
+
+def _told(config: Pi0Config, name: str) -> dict[str, Any]:
+    """What clients can know about the model."""
+    return {
+        "config": name,
+        "action_horizon": config.action_horizon,
+        "cameras": [_CAMERA_OF_KEY.get(key, key) for key in config.cameras],
+        "image_size": config.image_size,
+    }
+
+
+def _config_of(info: CheckpointInfo, name: str | None) -> tuple[Pi0Config, str]:
+    """The config asked for, else the one the checkpoint names, else one its parameters fit.
+
+    Raises:
+        ParameterError: no such config.
+        CheckpointMismatchError: the parameters fit none.
+    """
+    said = info.metadata.get("config")
+    if name is None and isinstance(said, dict):
+        return config_from_dict(said), str(info.metadata.get("config_name", "own"))
+    name = name or said
+    if name is None:
+        table = {each: openpi_shapes(get_config(each)) for each in known_names()}
+        fitting = matching_configs(info.shapes, table)
+        if not fitting:
+            raise CheckpointMismatchError(
+                f"the parameters of checkpoint {info.folder.path} fit none of the configs "
+                f"{list(table)}: name the one it was trained with, to see how they differ"
+            )
+        name = fitting[0]
+    return get_config(name), name
+
+
+def _tokenizer(config: Pi0Config, file: str | Path | None) -> Tokenizer:
+    if config.tokenizer == "bytes":
+        if file is not None:
+            _LOG.warning("tokeniser %s is not used: this model's prompts are bytes", file)
+        return ByteTokenizer()
+    tokenizer = SentencePieceTokenizer(find_tokenizer(file))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ParameterError(
+            f"the tokeniser has {tokenizer.vocab_size} tokens, the model knows "
+            f"{config.vocab_size}: it belongs to another model"
+        )
+    return tokenizer

@@ -1,0 +1,155 @@
+"""The picture tower, SigLIP (arXiv 2303.15343)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from trossen_pi0_policy.pi0.config import VisionConfig
+
+_xavier = nn.initializers.xavier_uniform()
+_EPSILON = 1e-6
+
+
+def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """Normalises the last axis in float32; in the type of ``x``."""
+    x32 = x.astype(jnp.float32)
+    mean = jnp.mean(x32, axis=-1, keepdims=True)
+    variance = jnp.maximum(
+        jnp.mean(jnp.square(x32), axis=-1, keepdims=True) - jnp.square(mean), 0.0
+    )
+    normed = (x32 - mean) * (jax.lax.rsqrt(variance + _EPSILON) * scale) + bias
+    return normed.astype(x.dtype)
+
+
+class VisionBlock(nn.Module):
+    """One layer.
+
+    Attributes:
+        config: sizes; ``mlp_dim`` may be padded with columns of zeros.
+        cudnn: attend by cuDNN's fused kernel, on GPUs, in half precision.
+    """
+
+    config: VisionConfig
+    cudnn: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Tokens of all pictures, shape (pictures, tokens, width)."""
+        c = self.config
+        kernels = {
+            "qkv": (c.width, 3 * c.width),
+            "out": (c.width, c.width),
+            "up": (c.width, c.mlp_dim),
+            "down": (c.mlp_dim, c.width),
+        }
+        kernel = {name: self.param(name, _xavier, shape) for name, shape in kernels.items()}
+        sizes = vector_sizes(c)
+        vectors = self.param("vectors", _init_vectors(sizes), (sum(sizes.values()),))
+        vector, begin = {}, 0
+        for name, size in sizes.items():
+            vector[name] = vectors[begin : begin + size]
+            begin += size
+
+        def dense(y: jax.Array, name: str) -> jax.Array:
+            return y @ kernel[name].astype(y.dtype) + vector[f"{name}_bias"].astype(y.dtype)
+
+        y = _layer_norm(x, vector["norm1_scale"], vector["norm1_bias"])
+        x = x + dense(self._attend(dense(y, "qkv")), "out")
+        y = _layer_norm(x, vector["norm2_scale"], vector["norm2_bias"])
+        return x + dense(nn.gelu(dense(y, "up")), "down")
+
+    def _attend(self, qkv: jax.Array) -> jax.Array:
+        shape = (*qkv.shape[:2], self.config.num_heads, -1)
+        q, k, v = (part.reshape(shape) for part in jnp.split(qkv, 3, axis=-1))
+        attended = jax.nn.dot_product_attention(
+            q, k, v, implementation="cudnn" if self.cudnn else "xla"
+        )
+        return attended.reshape(*qkv.shape[:2], -1)
+
+
+def vector_sizes(config: VisionConfig) -> dict[str, int]:
+    """Lengths of the biases and norm scales of a layer, in the order in which they are joined."""
+    return {
+        "norm1_scale": config.width,
+        "norm1_bias": config.width,
+        "qkv_bias": 3 * config.width,
+        "out_bias": config.width,
+        "norm2_scale": config.width,
+        "norm2_bias": config.width,
+        "up_bias": config.mlp_dim,
+        "down_bias": config.width,
+    }
+
+
+def _init_vectors(sizes: dict[str, int]) -> nn.initializers.Initializer:
+    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+        del key, shape
+        parts = [
+            (jnp.ones if name.endswith("_scale") else jnp.zeros)(size, dtype)
+            for name, size in sizes.items()
+        ]
+        return jnp.concatenate(parts)
+
+    return init
+
+
+class VisionTower(nn.Module):
+    """Pictures to tokens of the language expert.
+
+    Attributes:
+        config: sizes.
+        image_size: edge of the pictures [pixels].
+        features: width of the tokens.
+        dtype: of the layers; patches and positions are float32.
+        stacked: the layers' parameters are stacked and run in a loop, else they stand alone.
+        cudnn: see ``VisionBlock``.
+    """
+
+    config: VisionConfig
+    image_size: int
+    features: int
+    dtype: Any
+    stacked: bool
+    cudnn: bool = False
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Encodes.
+
+        Args:
+            images: float32 in [-1, 1], shape (pictures, image_size, image_size, 3).
+
+        Returns:
+            shape (pictures, tokens, features).
+        """
+        c, p = self.config, self.config.patch_size
+        n = self.image_size // p
+        patches = images.reshape(-1, n, p, n, p, 3).transpose(0, 1, 3, 2, 4, 5)
+        kernel = self.param("patch_kernel", nn.initializers.lecun_normal(), (p * p * 3, c.width))
+        bias = self.param("patch_bias", nn.initializers.zeros, (c.width,))
+        positions = self.param(
+            "positions", nn.initializers.normal(stddev=c.width**-0.5), (n * n, c.width)
+        )
+        x = patches.reshape(-1, n * n, p * p * 3) @ kernel.astype(jnp.float32) + bias
+        x = (x + positions).astype(self.dtype)
+        if self.stacked:
+            block = nn.remat(VisionBlock, prevent_cse=False)
+            scanned = nn.scan(
+                lambda module, carry, _: (module(carry), None),
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                length=c.depth,
+            )
+            x, _ = scanned(block(c, self.cudnn, name="blocks"), x, None)
+        else:
+            for layer in range(c.depth):
+                x = VisionBlock(c, self.cudnn, name=f"block_{layer}")(x)
+        scale = self.param("norm_scale", nn.initializers.ones, (c.width,))
+        x = _layer_norm(x, scale, self.param("norm_bias", nn.initializers.zeros, (c.width,)))
+        head = self.param("head_kernel", nn.initializers.zeros, (c.width, self.features))
+        head_bias = self.param("head_bias", nn.initializers.zeros, (self.features,))
+        return x @ head.astype(x.dtype) + head_bias.astype(x.dtype)

@@ -96,6 +96,12 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
         help=f"cameras of the observation (default: {_CAMERAS})",
     )
     parser.add_argument(
+        "--model-cameras",
+        type=common.whole_number(1, 4),
+        metavar="N",
+        help="with --preset: pictures that the model takes (default: as the preset)",
+    )
+    parser.add_argument(
         "--image-size",
         type=common.whole_number(1, 4096),
         default=224,
@@ -138,6 +144,8 @@ def _check(arguments: argparse.Namespace) -> None:
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise ParameterError(f"{names} goes with --checkpoint, not with --preset")
+    elif arguments.model_cameras is not None:
+        raise ParameterError("--model-cameras goes with --preset, a checkpoint has its own number")
 
 
 def _camera_list(text: str) -> tuple[str, ...]:

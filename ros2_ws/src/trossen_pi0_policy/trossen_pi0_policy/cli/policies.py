@@ -61,10 +61,14 @@ def make_random(arguments: argparse.Namespace) -> LocalPolicy:
         TrossenPi0Error: there is no such preset.
     """
     use_compilation_cache(arguments.compilation_cache)
+    from trossen_pi0_policy.pi0.config import get_config, with_cameras
     from trossen_pi0_policy.pi0.policy import random_policy
 
+    config = get_config(arguments.preset)
+    if arguments.model_cameras is not None:
+        config = with_cameras(config, arguments.model_cameras)
     return random_policy(
-        arguments.preset,
+        config,
         dtype=arguments.dtype,
         steps=arguments.steps,
         seed=arguments.seed,

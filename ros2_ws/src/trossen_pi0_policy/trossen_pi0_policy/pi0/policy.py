@@ -220,19 +220,14 @@ def load_policy(
 
 
 def random_policy(
-    config_name: str | Pi0Config,
+    config: Pi0Config,
     *,
     dtype: Precision = "bfloat16",
     steps: int = 10,
     seed: int = 0,
     max_batch: int = 1,
 ) -> Pi0Policy:
-    """A policy with random weights, for measuring; prompts are cut into bytes.
-
-    Raises:
-        ParameterError: unknown config.
-    """
-    config = get_config(config_name) if isinstance(config_name, str) else config_name
+    """A policy with random weights, for measuring; prompts are cut into bytes."""
     tree = random_parameters(config, seed, dtype)
     sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch)
     spread = np.ones(config.action_dim)
@@ -240,8 +235,7 @@ def random_policy(
     transform = PolicyTransform(
         _transform_config(config), {"state": stats, "actions": stats}, ByteTokenizer()
     )
-    name = config_name if isinstance(config_name, str) else "own"
-    return Pi0Policy(sampler, transform, metadata=_told(config, name), seed=seed)
+    return Pi0Policy(sampler, transform, metadata=_told(config, "random"), seed=seed)
 
 
 def _transform_config(config: Pi0Config, **choices: Any) -> TransformConfig:

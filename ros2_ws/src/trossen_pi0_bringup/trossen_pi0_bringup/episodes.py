@@ -23,6 +23,7 @@ from trossen_pi0_core.errors import ImageError
 from trossen_pi0_msgs.action import RunPolicy
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
 from trossen_pi0_msgs.srv import ResetSim
+from trossen_pi0_policy.state import PREPARING
 from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import image_to_rgb
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
@@ -169,7 +170,7 @@ class EpisodeRunner:
     # Episodes -----------------------------------------------------------------------------------
 
     def wait_until_ready(self, timeout_s: float, watch: Watch) -> None:
-        """Waits for every node of the stack.
+        """Waits for every node of the stack, and until the policy's backend is ready or fails.
 
         Raises:
             StackError: which are missing after ``timeout_s``.
@@ -190,6 +191,9 @@ class EpisodeRunner:
             "joint states (/joint_states)": bool(seen.measured.stamps_ns),
             "policy (/policy/status)": seen.policy is not None,
             "policy's run action (/policy/run)": self._run.server_is_ready(),
+            "policy that is ready (its backend is still preparing)": (
+                seen.policy is not None and seen.policy.reason != PREPARING
+            ),
         }
         return [name for name, there in parts.items() if not there]
 

@@ -45,7 +45,13 @@ SIM_ARGUMENTS = (
     *LAUNCH_ARGUMENTS,
     own_argument("episodes", 1, "How many episodes, with seeds from `seed` on.", low=1, high=10000),
     own_argument("max_duration_s", 40.0, "Time limit of an episode [s].", low=1.0, high=3600.0),
-    own_argument("ready_timeout_s", 60.0, "Longest wait for the nodes [s].", low=1.0, high=600.0),
+    own_argument(
+        "ready_timeout_s",
+        180.0,
+        "Longest wait for the nodes and the policy's compilation [s].",
+        low=1.0,
+        high=3600.0,
+    ),
     own_argument("video", True, "Writes a video of the cameras."),
     own_argument("run_dir", "", "Folder for the results; empty: runs/<date and time>."),
 )

@@ -15,6 +15,7 @@ from trossen_pi0_policy.backends.base import InferenceRequest, PolicyBackend
 from trossen_pi0_policy.observations import ObservationBuffer
 from trossen_pi0_policy.run import PolicyRun
 from trossen_pi0_policy.state import (
+    PREPARING,
     ControllerReport,
     Latency,
     Outcome,
@@ -24,6 +25,9 @@ from trossen_pi0_policy.state import (
     RunResult,
     RunSettings,
 )
+
+THREAD_NAME = "policy-inference"
+"""Of the thread on which the backend works."""
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.002
@@ -79,7 +83,7 @@ class PolicyRunner:
         self._latencies = LatencyWindow()
         self._chunks_published = 0
         self._inference_failures = 0
-        self._thread = threading.Thread(target=self._work, name="policy-inference", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
     # Control ------------------------------------------------------------------------------------
@@ -131,6 +135,8 @@ class PolicyRunner:
                 raise BackendError(f"run {self._run_id()} is under way; stop it first")
             self._retire_run()
             self._run = PolicyRun(uuid.uuid4().hex, request, self._settings, self._joint_names)
+            if self._failure:
+                self._run.failed(self._failure)
             if self._report:
                 self._send(self._run.controller(self._report, self._now_ns()))
             return self._run.run_id
@@ -221,7 +227,7 @@ class PolicyRunner:
         of_run = self._run.reason if self._run else ""
         if not self._enabled or self._ready:
             return of_run
-        of_backend = self._failure or "preparing the backend"
+        of_backend = self._failure or PREPARING
         return (of_run or of_backend) if self.busy else of_backend
 
     def _retire_run(self) -> None:

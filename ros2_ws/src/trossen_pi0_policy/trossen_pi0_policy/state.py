@@ -10,6 +10,9 @@ from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.execution import State
 from trossen_pi0_core.parameters import PolicyParameters
 
+PREPARING = "preparing the backend"
+"""Reason of a policy whose backend connects, loads or compiles, and has not failed."""
+
 
 class PolicyState(enum.IntEnum):
     """What the policy does; the values are those of PolicyStatus."""

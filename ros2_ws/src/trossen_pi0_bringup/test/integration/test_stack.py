@@ -1,5 +1,6 @@
 """The whole stack as people start it: real nodes, real driver, simulated kit."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 
 import av
 import numpy as np
@@ -17,6 +20,7 @@ import websockets.sync.server
 from domain_coordinator import domain_id
 from openpi_client import msgpack_numpy
 
+from fixtures.checkpoints import write_seeded_checkpoint
 from trossen_pi0_core.joints import JointMap
 
 PICTURES = ["camera_width:=160", "camera_height:=120", "camera_fps:=15"]
@@ -157,7 +161,7 @@ def test_a_node_that_dies_ends_the_run_with_its_log(start):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["backend:=pi7"], "backend: 'pi7' is not one of ['openpi', 'expert', 'replay']"),
+        (["backend:=pi7"], "backend: 'pi7' is not one of ['openpi', 'pi0', 'expert', 'replay']"),
         (["promt:=x"], "unknown argument 'promt', did you mean 'prompt'?"),
         (["sim:=false"], "sim: this command runs the simulated kit"),
         (["record:=true"], "record: recording needs `ros2 bag`"),
@@ -239,6 +243,82 @@ def test_an_openpi_server_drives_the_arms(start):
     (episode,) = stack.summary()["episodes"]
     assert episode["outcome"] == "timeout"
     assert JointMap().size == 14
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Random weights, whose actions stay near the staged pose."""
+    return str(write_seeded_checkpoint(tmp_path_factory.mktemp("tiny") / "5"))
+
+
+def assert_model_drove_the_arms(stack):
+    """For its time, near the staged pose, without a fault; the task is beyond random weights."""
+    (episode,) = stack.summary()["episodes"]
+    assert episode["outcome"] == "timeout"
+    assert episode["chunks"] >= 4
+    assert episode["stage"] == "none"
+    controller = episode["controller"]
+    assert controller["position_limit_events"] == 0
+    assert controller["chunks_rejected"] == 0
+    assert 0.002 < episode["tracking_error"]["joints_max_rad"] < 0.3  # they move, and follow
+    assert episode["tracking_error"]["carriages_max_mm"] > 0.5
+    assert "FAULT" not in stack.text()
+
+
+@pytest.mark.timeout(180)
+def test_pi0_in_the_node_drives_the_arms(start, checkpoint, tmp_path):
+    stack = start(
+        "backend:=pi0",
+        f"checkpoint:={checkpoint}",
+        f"compilation_cache:={tmp_path}/compiled",
+        "max_duration_s:=5",
+    )
+    assert stack.wait(120) == 1, stack.text()
+    assert_model_drove_the_arms(stack)
+    assert list((tmp_path / "compiled").iterdir())
+
+
+def wait_until_healthy(port, server, timeout_s=60.0):
+    """Until the server has loaded and compiled."""
+    deadline = time.monotonic() + timeout_s
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), closing(HTTPConnection("127.0.0.1", port)) as http:
+            http.request("GET", "/healthz")
+            if http.getresponse().status == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("the server does not serve")
+
+
+@pytest.mark.timeout(180)
+def test_a_served_checkpoint_drives_the_arms(start, checkpoint, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path / "serve.txt"
+    words = ["serve", "--checkpoint", checkpoint, "--port", str(port)]
+    with log.open("wb") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "trossen_pi0_policy", *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until_healthy(port, server)
+        stack = start("backend:=openpi", f"policy_port:={port}", "max_duration_s:=5")
+        assert stack.wait(120) == 1, stack.text()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(15) == 0, log.read_text()
+    finally:
+        server.kill()
+    assert_model_drove_the_arms(stack)
+    assert "Traceback" not in log.read_text()
+
+
+def test_pi0_without_a_checkpoint_says_what_to_give(start):
+    stack = start("backend:=pi0")
+    assert stack.wait(60) == 3
+    assert "checkpoint: the backend 'pi0' needs a checkpoint: a folder with params/" in stack.text()
 
 
 def test_without_a_server_the_arms_hold_and_the_reason_is_said(start):

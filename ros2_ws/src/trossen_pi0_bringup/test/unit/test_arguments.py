@@ -55,7 +55,7 @@ def test_unknown_argument_names_the_closest():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("backend:=pi7", r"backend: 'pi7' is not one of \['openpi', 'expert', 'replay'\]"),
+        ("backend:=pi7", r"backend: 'pi7' is not one of \['openpi', 'pi0', 'expert', 'replay'\]"),
         ("rate_of_inference:=0", r"rate_of_inference: 0 lies outside \[1, 1000\]"),
         ("rate_of_inference:=2.5", r"rate_of_inference: need int, got 2.5 \(float\)"),
         ("sim:=maybe", r"sim: need bool, got 'maybe' \(str\)"),

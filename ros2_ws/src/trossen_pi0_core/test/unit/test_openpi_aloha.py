@@ -52,6 +52,15 @@ def test_camera_size_of_the_kit():
     assert (covered[0], covered[-1]) == (28, 195)
 
 
+def test_pictures_may_stay_as_they_are():
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[5, 7] = RED
+    image = AlohaLayout(JOINTS, None).request(observation(cam_high=picture))["images"]["cam_high"]
+    assert image.shape == (3, 32, 64)
+    assert image[:, 5, 7].tolist() == list(RED)
+    assert np.shares_memory(image, picture)
+
+
 def test_state_and_prompt():
     request = AlohaLayout(JOINTS, 32).request(observation())
     assert request["state"].dtype == np.float32

@@ -174,6 +174,8 @@ def test_image_topics_follow_the_camera_names_or_the_list() -> None:
         ({"camera_topics": ["/a"]}, r"camera_topics: need one for each of .*, got \['/a'\]"),
         ({"arms": []}, "arms and urdf_prefixes: a joint map needs at least one arm"),
         ({"backend": "replay"}, "replay_file: the backend 'replay' needs a file"),
+        ({"backend": "pi0"}, "checkpoint: the backend 'pi0' needs a checkpoint: a folder with"),
+        ({"image_size": 31}, "image_size: need 0 or at least 32 pixels, got 31"),
         (
             {"sync_tolerance_s": 0.5},
             r"sync_tolerance_s \(0\.5\) must not exceed max_observation_age_s \(0\.3\)",

@@ -331,7 +331,7 @@ def test_compiled_programs_are_kept_in_the_folder(tmp_path):
 
 def test_a_cache_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ParameterError, match=r"--compilation-cache: .*file/cache cannot be made"):
+    with pytest.raises(ParameterError, match=r"compilation cache .*file/cache cannot be made"):
         policies.use_compilation_cache(tmp_path / "file" / "cache")
 
 

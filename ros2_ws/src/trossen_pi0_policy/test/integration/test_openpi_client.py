@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -9,9 +10,11 @@ import time
 import numpy as np
 import pytest
 from openpi_client import msgpack_numpy
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.sync.server import serve
 
 from trossen_pi0_core.errors import BackendError, BackendUnavailableError
 from trossen_pi0_core.openpi import OpenpiClient, ServerConfig, WireFormatError
@@ -87,6 +90,23 @@ def raw_server():
     yield make
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def limited_server():
+    """Port of a server that takes messages of up to 4000 bytes."""
+
+    def talk(connection):
+        connection.send(packed({}))
+        with contextlib.suppress(ConnectionClosed):
+            connection.recv()
+
+    with serve(talk, "127.0.0.1", 0, compression=None, max_size=4000) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+        thread.join()
 
 
 # All well -----------------------------------------------------------------------------------------
@@ -212,6 +232,14 @@ def test_a_message_over_the_limit_is_refused(policy_server, connect):
     policy_server.answer = lambda _: bytes(5000)
     with pytest.raises(BackendError, match="more than 4000 bytes"):
         connect(policy_server.port, max_message_bytes=4000).infer(REQUEST)
+
+
+@pytest.mark.parametrize("size", [5000, 20_000_000])
+def test_an_observation_over_the_servers_limit_is_named_as_ours(limited_server, connect, size):
+    """The server closes while the rest of a large one is still on its way."""
+    with pytest.raises(BackendError, match="takes no observation of this size") as caught:
+        connect(limited_server).infer({"images": np.zeros(size, np.uint8)})
+    assert not isinstance(caught.value, BackendUnavailableError)
 
 
 def test_an_answer_nobody_asked_for_is_not_taken_for_the_next(policy_server, connect):

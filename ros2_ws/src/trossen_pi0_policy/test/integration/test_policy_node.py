@@ -536,7 +536,7 @@ def test_an_unknown_backend_ends_the_process_with_the_known_ones(ros):
     process = policy_process(ros, "backend:=pi1")
     _, errors = process.communicate(timeout=30.0)
     assert process.returncode == 2
-    assert "backend: 'pi1' is not one of ['openpi', 'expert', 'replay']" in errors
+    assert "backend: 'pi1' is not one of ['openpi', 'pi0', 'expert', 'replay']" in errors
 
 
 def test_a_bad_replay_file_ends_the_process(ros, tmp_path):

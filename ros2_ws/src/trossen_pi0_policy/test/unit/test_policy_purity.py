@@ -31,17 +31,18 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_runner_and_backends_need_neither_ros_nor_jax_nor_mujoco():
-    modules = "trossen_pi0_policy.runner, trossen_pi0_policy.backends.openpi"
-    loaded = loaded_by(f"import {modules}, trossen_pi0_policy.backends.replay")
+    backends = ", ".join(f"trossen_pi0_policy.backends.{n}" for n in ("openpi", "pi0", "replay"))
+    loaded = loaded_by(f"import trossen_pi0_policy.runner, {backends}")
     assert "trossen_pi0_policy" in loaded
     assert loaded.isdisjoint({*ROS, *HEAVY})
 
 
-def test_making_the_openpi_backend_brings_no_mujoco():
+@pytest.mark.parametrize("name", ["openpi", "pi0"])
+def test_making_a_backend_brings_neither_jax_nor_mujoco(name):
     loaded = loaded_by(
         "from trossen_pi0_core.parameters import PolicyParameters as P\n"
         "from trossen_pi0_policy.backends import *\n"
-        "make_backend('openpi', BackendContext(P()))"
+        f"make_backend({name!r}, BackendContext(P(checkpoint='anywhere')))"
     )
     assert loaded.isdisjoint({*ROS, *HEAVY})
 
@@ -56,13 +57,13 @@ def test_every_backend_that_can_be_named_can_be_made():
 
 
 def test_unknown_backend_lists_the_known_ones():
-    with pytest.raises(ParameterError, match=r"'pi1' is not one of \['openpi', 'expert', 'rep"):
+    with pytest.raises(ParameterError, match=r"'pi1' is not one of \['openpi', 'pi0', 'expert'"):
         make_backend("pi1", BackendContext(PolicyParameters()))
 
 
 def test_only_the_expert_asks_for_ground_truth():
     wants = {
         name: make_backend(name, BackendContext(PolicyParameters())).needs_ground_truth
-        for name in ("openpi", "expert")
+        for name in ("openpi", "pi0", "expert")
     }
-    assert wants == {"openpi": False, "expert": True}
+    assert wants == {"openpi": False, "pi0": False, "expert": True}

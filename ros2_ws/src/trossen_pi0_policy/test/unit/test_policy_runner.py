@@ -341,6 +341,24 @@ def test_a_backend_that_is_not_ready_says_why_without_a_run(rig):
     assert rig.runner.result(run_id) is None
 
 
+def test_a_run_that_begins_between_two_attempts_knows_of_the_failure(rig):
+    attempts = []
+
+    def prepare():
+        attempts.append(1)
+        if len(attempts) > 1:
+            rig.backend.interrupted.wait(DEADLINE_S)
+        raise BackendError("no checkpoint")
+
+    rig.backend.on_prepare = prepare
+    rig.runner.enable()
+    wait_until(lambda: len(attempts) > 1, "the second attempt")
+    result = rig.wait_for_result(rig.start())
+    assert result.outcome == Outcome.FAILED
+    assert result.message == "no chunk for 2 s: no checkpoint"
+    rig.backend.interrupted.set()
+
+
 def test_a_bug_in_a_backend_is_shown_and_logged_once(rig, caplog):
     def broken(request):
         raise ZeroDivisionError("oh")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 from typing_extensions import override
 
-from trossen_pi0_core.contract import Observation
 from trossen_pi0_core.openpi import AlohaLayout, OpenpiClient, ServerConfig
 from trossen_pi0_policy.backends.base import (
     BackendContext,
@@ -13,6 +11,7 @@ from trossen_pi0_policy.backends.base import (
     InferenceRequest,
     PolicyBackend,
 )
+from trossen_pi0_policy.backends.trial import trial_observation
 
 
 class OpenpiBackend(PolicyBackend):
@@ -31,7 +30,7 @@ class OpenpiBackend(PolicyBackend):
         parameters = context.parameters
         self._parameters = parameters
         self._clock_ns = context.clock_ns
-        self._layout = AlohaLayout(parameters.joint_map, parameters.image_size)
+        self._layout = AlohaLayout(parameters.joint_map, parameters.image_size or None)
         self._client = OpenpiClient(
             ServerConfig(
                 host=parameters.policy_host,
@@ -48,7 +47,7 @@ class OpenpiBackend(PolicyBackend):
             return
         self._client.connect()
         if self._parameters.warmup_timeout_s:
-            request = self._layout.request(self._trial_observation())
+            request = self._layout.request(trial_observation(self._parameters))
             answer = self._client.infer(request, timeout_s=self._parameters.warmup_timeout_s)
             self._layout.actions(answer)
 
@@ -71,16 +70,3 @@ class OpenpiBackend(PolicyBackend):
     @override
     def close(self) -> None:
         self._client.close()
-
-    def _trial_observation(self) -> Observation:
-        """Arms at zero before black cameras."""
-        names = self._parameters.joint_map.urdf_names
-        size = self._parameters.image_size
-        black = np.zeros((size, size, 3), dtype=np.uint8)
-        return Observation(
-            stamp_ns=0,
-            joint_names=names,
-            state=np.zeros(len(names)),
-            images=dict.fromkeys(self._parameters.cameras, black),
-            prompt=self._parameters.prompt,
-        )

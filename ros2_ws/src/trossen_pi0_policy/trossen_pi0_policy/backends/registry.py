@@ -9,6 +9,7 @@ from trossen_pi0_policy.backends.base import BackendContext, PolicyBackend
 
 _CLASSES = {
     "openpi": "trossen_pi0_policy.backends.openpi:OpenpiBackend",
+    "pi0": "trossen_pi0_policy.backends.pi0:Pi0Backend",
     "expert": "trossen_pi0_policy.backends.expert:ExpertBackend",
     "replay": "trossen_pi0_policy.backends.replay:ReplayBackend",
 }

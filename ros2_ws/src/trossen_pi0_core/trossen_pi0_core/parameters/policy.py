@@ -108,7 +108,9 @@ class PolicyParameters:
         "", "pi0: model preset, such as pi0 or pi05; empty: what the checkpoint says or fits."
     )
     model_dtype: str = parameter(
-        "bfloat16", "pi0: type of parameters and computation.", choices=("bfloat16", "float32")
+        "auto",
+        "pi0: type of parameters and computation; 'auto': bfloat16, on a CPU float32.",
+        choices=("auto", "bfloat16", "float32"),
     )
     flow_steps: int = parameter(10, "pi0: flow steps of the sampler.", low=1, high=1000)
     tokenizer_file: str = parameter(

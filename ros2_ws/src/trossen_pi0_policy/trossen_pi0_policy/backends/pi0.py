@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
@@ -27,6 +27,7 @@ from trossen_pi0_policy.backends.trial import trial_observation
 
 if TYPE_CHECKING:
     from trossen_pi0_policy.pi0.policy import Pi0Policy
+    from trossen_pi0_policy.pi0.sampler import Precision
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.5
@@ -127,7 +128,7 @@ class Pi0Backend(PolicyBackend):
         return load_policy(
             parameters.checkpoint,
             parameters.model_config or None,
-            dtype=cast(Literal["bfloat16", "float32"], parameters.model_dtype),
+            dtype=cast("Precision", parameters.model_dtype),
             steps=parameters.flow_steps,
             tokenizer_file=parameters.tokenizer_file or None,
             asset_id=parameters.asset_id or None,

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-DTYPES = ("bfloat16", "float32")
+DTYPES = ("auto", "bfloat16", "float32")
 MAX_STEPS = 1000
 REMOTE = "://"
 
@@ -84,7 +84,8 @@ def add_sampling(parser: argparse.ArgumentParser, *, dtype: str) -> None:
         "--dtype",
         choices=DTYPES,
         default=dtype,
-        help="type of parameters and computation (default: %(default)s)",
+        help="type of parameters and computation; auto: bfloat16, on a CPU float32 "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--compilation-cache",

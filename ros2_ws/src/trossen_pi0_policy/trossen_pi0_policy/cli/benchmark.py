@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
     )
     common.add_config(parser)
     _add_workload(parser)
-    common.add_sampling(parser, dtype="bfloat16")
+    common.add_sampling(parser, dtype="auto")
     common.add_prompts(parser)
     parser.add_argument(
         "--json", type=common.output_file, metavar="FILE", help="write the figures there too"

@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
         help="checkpoint folder with params/ and assets/, on disk or gs://...",
     )
     common.add_config(parser)
-    common.add_sampling(parser, dtype="bfloat16")
+    common.add_sampling(parser, dtype="auto")
     common.add_prompts(parser)
     parser.add_argument(
         "--api-key-file", type=common.existing_file, metavar="FILE", help="file with the API key"

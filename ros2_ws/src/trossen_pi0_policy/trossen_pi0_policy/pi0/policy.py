@@ -169,7 +169,7 @@ def load_policy(
     checkpoint: str | Path,
     config_name: str | None = None,
     *,
-    dtype: Precision = "bfloat16",
+    dtype: Precision = "auto",
     steps: int = 10,
     tokenizer_file: str | Path | None = None,
     default_prompt: str | None = None,
@@ -222,13 +222,13 @@ def load_policy(
 def random_policy(
     config: Pi0Config,
     *,
-    dtype: Precision = "bfloat16",
+    dtype: Precision = "auto",
     steps: int = 10,
     seed: int = 0,
     max_batch: int = 1,
 ) -> Pi0Policy:
     """A policy with random weights, for measuring; prompts are cut into bytes."""
-    tree = random_parameters(config, seed, dtype)
+    tree = random_parameters(config, seed, "bfloat16" if dtype == "auto" else dtype)
     sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch)
     spread = np.ones(config.action_dim)
     stats = NormStats(mean=0 * spread, std=spread, q01=-spread, q99=spread)

@@ -290,7 +290,7 @@ def test_benchmark_of_random_weights(tmp_path, policy, capsys):
     words = ["benchmark", "--preset", "tiny", "--random-weights", "--calls", "7"]
     assert main([*words, "--cameras", "cam_high,cam_low", "--json", str(file)]) == 0
     output = capsys.readouterr().out
-    assert "tiny, random weights, bfloat16, 10 steps, 2 cameras, batch 1, cpu" in output
+    assert "tiny, random weights, auto, 10 steps, 2 cameras, batch 1, cpu" in output
     assert all(name in output for name in ("median", "p5", "p95", "p99", "load", "peak host"))
     report = json.loads(file.read_text())
     assert policy.warm

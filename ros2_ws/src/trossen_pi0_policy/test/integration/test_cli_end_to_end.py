@@ -164,7 +164,7 @@ def test_benchmark_of_the_smallest_preset(tmp_path, capsys):
     file = tmp_path / "figures.json"
     words = ["benchmark", "--preset", "tiny", "--random-weights", "--calls", "5", "--batch", "2"]
     assert main([*words, "--json", str(file)]) == 0
-    assert "tiny, random weights, bfloat16, 10 steps, 3 cameras, batch 2" in capsys.readouterr().out
+    assert "tiny, random weights, auto, 10 steps, 3 cameras, batch 2" in capsys.readouterr().out
     report = json.loads(file.read_text())
     assert len(report["calls_ms"]) == 5
     assert 0.0 < report["percentiles_ms"]["p50"] < 1e3

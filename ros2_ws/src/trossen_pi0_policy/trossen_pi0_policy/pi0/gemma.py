@@ -20,7 +20,6 @@ Cache = tuple[jax.Array, jax.Array]
 Tokens = tuple[jax.Array | None, jax.Array | None]
 """Tokens of language and action expert, each (batch, tokens, width), or None."""
 
-_EPSILON = 1e-6
 _fan_in = nn.initializers.lecun_normal()
 _small = nn.initializers.normal(stddev=0.01)
 
@@ -29,7 +28,7 @@ def rms_normalize(x: jax.Array) -> jax.Array:
     """Root-mean-square normalisation over the last axis; float32."""
     x32 = x.astype(jnp.float32)
     variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
-    return x32 * jnp.reciprocal(jnp.sqrt(variance + _EPSILON))
+    return x32 * jnp.reciprocal(jnp.sqrt(variance + kernels.EPSILON))
 
 
 class RmsNorm(nn.Module):

@@ -25,6 +25,7 @@ from trossen_pi0_core.transforms import (
     load_norm_stats,
 )
 from trossen_pi0_policy.checkpoints import (
+    CheckpointError,
     CheckpointInfo,
     CheckpointMismatchError,
     fetch,
@@ -265,11 +266,16 @@ def _config_of(info: CheckpointInfo, name: str | None) -> tuple[Pi0Config, str]:
 
     Raises:
         ParameterError: no such config.
+        CheckpointError: the checkpoint names none properly.
         CheckpointMismatchError: the parameters fit none.
     """
     said = info.metadata.get("config")
     if name is None and isinstance(said, dict):
         return config_from_dict(said), str(info.metadata.get("config_name", "own"))
+    if name is None and said is not None and not isinstance(said, str):
+        raise CheckpointError(
+            f"checkpoint {info.folder.path} must name or describe its config, got {said!r}"
+        )
     name = name or said
     if name is None:
         table = {each: openpi_shapes(get_config(each)) for each in known_names()}

@@ -143,7 +143,7 @@ class Sampler:
             zeros = np.zeros((size, self._buffer.size), np.uint8)
             try:
                 self._run(zeros)
-            except jax.errors.JaxRuntimeError as error:
+            except (RuntimeError, TypeError, ValueError) as error:
                 if "kernels" not in self._choices:
                     raise
                 _LOG.warning("the joined GPU kernels do not run here, going without: %s", error)

@@ -16,6 +16,7 @@ from trossen_pi0_policy.pi0.kernels.projections import (
     project_rope,
 )
 from trossen_pi0_policy.pi0.kernels.tables import (
+    EPSILON,
     ROWS,
     Modulation,
     Tables,
@@ -24,6 +25,7 @@ from trossen_pi0_policy.pi0.kernels.tables import (
 )
 
 __all__ = [
+    "EPSILON",
     "ROWS",
     "Modulation",
     "Tables",

@@ -7,10 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as plgpu
 
 from trossen_pi0_policy.pi0.attention import MASKED
-from trossen_pi0_policy.pi0.kernels.launching import dot, launch
+from trossen_pi0_policy.pi0.kernels.launching import dot, launch, plgpu
 from trossen_pi0_policy.pi0.kernels.tables import ROWS, Tables
 
 _PREFIX_ROWS = 64

@@ -9,9 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as plgpu
 
 from trossen_pi0_policy.pi0.kernels.tables import ROWS
+
+try:
+    from jax.experimental.pallas import triton
+
+    plgpu: Any = triton
+except ImportError:  # a JAX without this backend
+    plgpu = None
 
 DEPTH = 64
 """Columns of the rows that are multiplied at a time."""

@@ -204,7 +204,7 @@ def load_policy(
     config, name = _config_of(info, config_name)
     stats = load_norm_stats(found.norm_stats_folder(asset_id))
     tokenizer = _tokenizer(config, tokenizer_file)
-    transform = _transform_config(
+    transform = transform_config(
         config,
         delta_mask=delta_mask or tuple(said.get("delta_mask") or ()) or None,
         default_prompt=default_prompt or said.get("prompt"),
@@ -234,12 +234,13 @@ def random_policy(
     spread = np.ones(config.action_dim)
     stats = NormStats(mean=0 * spread, std=spread, q01=-spread, q99=spread)
     transform = PolicyTransform(
-        _transform_config(config), {"state": stats, "actions": stats}, ByteTokenizer()
+        transform_config(config), {"state": stats, "actions": stats}, ByteTokenizer()
     )
     return Pi0Policy(sampler, transform, metadata=_told(config, "random"), seed=seed)
 
 
-def _transform_config(config: Pi0Config, **choices: Any) -> TransformConfig:
+def transform_config(config: Pi0Config, **choices: Any) -> TransformConfig:
+    """How a model wants its inputs; ``choices`` are further fields."""
     return TransformConfig(
         cameras=tuple((_CAMERA_OF_KEY.get(key, key), key) for key in config.cameras),
         image_size=config.image_size,

@@ -99,6 +99,8 @@ class Sampler:
         steps: int = 10,
         dtype: Precision = "auto",
         max_batch: int = 1,
+        with_cudnn: bool = True,
+        with_kernels: bool = True,
     ) -> None:
         """Packs the parameters onto the device; compiles nothing yet.
 
@@ -109,6 +111,8 @@ class Sampler:
             dtype: of weights and activations.
             max_batch: most observations in one call; smaller batches are filled up to the next
                 power of two.
+            with_cudnn: attend to pictures by cuDNN, on GPUs that can.
+            with_kernels: run the joined kernels, on GPUs that can.
         """
         self.config = config
         self.max_batch = max_batch
@@ -122,8 +126,9 @@ class Sampler:
         self._choices: dict[str, Any] = {"steps": steps, "dtype": jnp.dtype(dtype), "align": gpu}
         self._model = serving_model(config, **self._choices)
         if gpu and half and _compute_capability() >= _HALF_PRECISION:
-            self._choices["cudnn"] = True
-            if kernels.fits(config.action, config.suffix_len) and kernels.available():
+            self._choices["cudnn"] = with_cudnn
+            fits = kernels.fits(config.action, config.suffix_len) and kernels.available()
+            if with_kernels and fits:
                 self._choices["kernels"] = "triton"
             self._model = serving_model(config, **self._choices)
         self._jitted = jax.jit(self._sample)

@@ -269,6 +269,7 @@ def test_which_presets_fit():
 
 
 @needs_masked_loads
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(("name", "batch"), [("pi0", 1), ("pi05", 2)])
 def test_real_sizes_lower_for_gpus(name, batch):
     """One layer of each tower at full width; nothing is allocated or run."""

@@ -100,6 +100,7 @@ def attend_cached(
     batch, length, head_dim = keys.shape
     blocks = pl.cdiv(length, ROWS)
     splits, rows = blocks + 1, batch * ROWS
+    room = 1 << (splits - 1).bit_length()  # blocks are a power of two; the rest is not written
 
     def kernel(
         q_ref: Any,
@@ -134,7 +135,7 @@ def attend_cached(
 
     cache = pl.BlockSpec((None, length, head_dim), lambda _h, _s, b: (b, 0, 0))
     number = pl.BlockSpec((None, None, ROWS), lambda h, s, b: (s, h, b))
-    numbers = jax.ShapeDtypeStruct((splits, heads, rows), jnp.float32)
+    numbers = jax.ShapeDtypeStruct((room, heads, rows), jnp.float32)
     part, top, total = launch(
         kernel,
         "attend_cached",
@@ -149,41 +150,43 @@ def attend_cached(
             pl.BlockSpec((ROWS, ROWS), lambda _h, _s, _b: (0, 0)),
         ],
         [pl.BlockSpec((None, ROWS, head_dim), lambda h, s, b: (s, b, h)), number, number],
-        [jax.ShapeDtypeStruct((splits, rows, heads * head_dim), qkv.dtype), numbers, numbers],
+        [jax.ShapeDtypeStruct((room, rows, heads * head_dim), qkv.dtype), numbers, numbers],
         interpret=tables.interpret,
     )(qkv, qkv, qkv, keys, values, tables.bias, tables.own_bias)
-    return _join_splits(part, top, total, tables)
+    return _join_splits(part, top, total, splits, tables)
 
 
-def _join_splits(part: jax.Array, top: jax.Array, total: jax.Array, tables: Tables) -> jax.Array:
+def _join_splits(
+    part: jax.Array, top: jax.Array, total: jax.Array, splits: int, tables: Tables
+) -> jax.Array:
     """Attention from that over each block of keys.
 
     Args:
-        part: weighted values, not normalised, shape (splits, rows, heads * head_dim).
-        top: largest logits, which the weights are relative to, shape (splits, heads, rows).
+        part: weighted values, not normalised, shape (room, rows, heads * head_dim).
+        top: largest logits, which the weights are relative to, shape (room, heads, rows).
         total: sums of the weights, of that shape.
+        splits: blocks of keys; what is behind them in the arrays is undefined.
         tables: for ``interpret``.
     """
-    splits, heads, rows = top.shape
+    room, heads, rows = top.shape
     head_dim, step = part.shape[2] // heads, 4
-    padded = 1 << (splits - 1).bit_length()
 
     def kernel(part_ref: Any, top_ref: Any, total_ref: Any, out_ref: Any) -> None:
-        there, every = jnp.arange(padded) < splits, pl.ds(0, padded)
-        tops = plgpu.load(top_ref.at[every, :], mask=there[:, None], other=MASKED)
-        totals = plgpu.load(total_ref.at[every, :], mask=there[:, None], other=0.0)
+        there = jnp.arange(room) < splits
+        tops = plgpu.load(top_ref.at[:, :], mask=there[:, None], other=MASKED)
+        totals = plgpu.load(total_ref.at[:, :], mask=there[:, None], other=0.0)
         weights = jnp.exp(tops - jnp.max(tops, axis=0)[None, :])
         weights = weights / jnp.sum(weights * totals, axis=0)[None, :]
-        parts = plgpu.load(part_ref.at[every, :, :], mask=there[:, None, None], other=0.0)
+        parts = plgpu.load(part_ref.at[:, :, :], mask=there[:, None, None], other=0.0)
         joined = jnp.sum(parts.astype(jnp.float32) * weights[:, :, None], axis=0)
         out_ref[...] = joined.astype(out_ref.dtype)
 
-    number = pl.BlockSpec((splits, None, step), lambda r, h: (0, h, r))
+    number = pl.BlockSpec((room, None, step), lambda r, h: (0, h, r))
     return launch(
         kernel,
         "join_splits",
         (rows // step, heads),
-        [pl.BlockSpec((splits, step, head_dim), lambda r, h: (0, r, h)), number, number],
+        [pl.BlockSpec((room, step, head_dim), lambda r, h: (0, r, h)), number, number],
         pl.BlockSpec((step, head_dim), lambda r, h: (r, h)),
         jax.ShapeDtypeStruct(part.shape[1:], part.dtype),
         interpret=tables.interpret,

@@ -123,10 +123,10 @@ class EpisodeRunner:
         subscribe(SimStatus, "/sim/status", self._on_sim, STATUS)
 
     def _on_command(self, message: JointState) -> None:
-        self._recording.commands.add(message)
+        self._recording.add_command(message)
 
     def _on_joints(self, message: JointState) -> None:
-        self._recording.measured.add(message)
+        self._recording.add_measured(message)
 
     def _on_chunk(self, message: ActionChunk) -> None:
         self._recording.add_chunk(message)
@@ -243,7 +243,7 @@ class EpisodeRunner:
             if now > deadline:
                 raise StackError("the policy's run did not end")
         self._goal = None
-        return self._judge(recording, seed, variant, future)
+        return self._judge(recording.copy(), seed, variant, future)
 
     def _reset_sim(self, seed: int, variant: str, watch: Watch) -> None:
         answer = self._await(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,10 @@ class Series:
             self.stamps_ns.append(time_ns(message.header.stamp))
             self.values.append(select_joints(names, message.position, self.names))
 
+    def copy(self) -> Series:
+        """A series of the same samples."""
+        return Series(self.names, list(self.stamps_ns), list(self.values))
+
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Stamps (n,) [ns] and values (n, joints)."""
         return np.array(self.stamps_ns, dtype=np.int64), np.array(self.values)
@@ -43,7 +47,7 @@ class Series:
 
 @dataclass
 class EpisodeRecording:
-    """Topics of one episode. Filled by the callback thread, read after the episode.
+    """Topics of one episode. Filled by the callback thread; others read single fields, or a copy.
 
     Attributes:
         begun_ns: when the episode began, ROS time [ns].
@@ -75,11 +79,36 @@ class EpisodeRecording:
         """Order of the vectors: that of the commands, or of the measurements without any."""
         return self.commands.names or self.measured.names
 
+    def copy(self) -> EpisodeRecording:
+        """What there is by now; nothing is added to the copy."""
+        with self.changed:
+            return replace(
+                self,
+                commands=self.commands.copy(),
+                measured=self.measured.copy(),
+                chunks=list(self.chunks),
+                overheads_s=dict(self.overheads_s),
+                inferences_s=dict(self.inferences_s),
+                real_time_factors=list(self.real_time_factors),
+                changed=threading.Condition(),
+            )
+
+    def add_command(self, message: JointState) -> None:
+        """Takes what was sent to the arms."""
+        with self.changed:
+            self.commands.add(message)
+
+    def add_measured(self, message: JointState) -> None:
+        """Takes what the arms reported."""
+        with self.changed:
+            self.measured.add(message)
+
     def add_chunk(self, message: ActionChunk) -> None:
         """Takes a chunk."""
         if message.horizon:
             published, first = time_ns(message.header.stamp), time_ns(message.t_first)
-            self.chunks.append((published, first, message.chunk_id))
+            with self.changed:
+                self.chunks.append((published, first, message.chunk_id))
 
     def add_sim(self, message: SimStatus) -> None:
         """Takes the state of the simulation and wakes who waits for it."""

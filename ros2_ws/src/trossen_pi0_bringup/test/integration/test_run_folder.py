@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 
 import av
 import matplotlib.image
@@ -36,9 +37,9 @@ def a_recording():
     """One second: commands rise by 0.1 rad, the arms lag behind by 0.01 rad."""
     recording = EpisodeRecording()
     for i in range(31):
-        recording.commands.add(joints(SECOND + i * SECOND // 30, [0.1 * i / 30] * 14))
+        recording.add_command(joints(SECOND + i * SECOND // 30, [0.1 * i / 30] * 14))
     for i in range(101):
-        recording.measured.add(joints(SECOND + i * SECOND // 100, [0.1 * i / 100 - 0.01] * 14))
+        recording.add_measured(joints(SECOND + i * SECOND // 100, [0.1 * i / 100 - 0.01] * 14))
     chunk = ActionChunk(chunk_id=1, horizon=50)
     chunk.header.stamp = time_msg(SECOND + SECOND // 2)
     recording.add_chunk(chunk)
@@ -81,10 +82,35 @@ def test_measurements_of_one_arm_alone_are_left_out():
     recording = a_recording()
     alone = JointState(name=NAMES[:7], position=[0.0] * 7)
     alone.header.stamp = time_msg(3 * SECOND)
-    recording.measured.add(alone)
+    recording.add_measured(alone)
     stamps_ns, values = recording.measured.arrays()
     assert len(stamps_ns) == 101
     assert values.shape == (101, 14)
+
+
+def test_a_copy_stays_whole_while_messages_come_in():
+    recording, stop = a_recording(), threading.Event()
+
+    def receive():
+        i = 0
+        while not stop.is_set():
+            i += 1
+            recording.add_measured(joints(3 * SECOND + i, [0.0] * 14))
+            recording.add_command(joints(3 * SECOND + i, [0.0] * 14))
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    try:
+        copies = [recording.copy() for _ in range(300)]
+    finally:
+        stop.set()
+        thread.join()
+    for copy in copies:
+        assert len(copy.measured.stamps_ns) == len(copy.measured.values)
+        assert len(copy.commands.stamps_ns) == len(copy.commands.values)
+    assert len(copies[0].commands.values) < len(recording.commands.values)
+    assert copies[0].chunks == recording.chunks
+    assert copies[0].chunks is not recording.chunks
 
 
 def test_status_of_the_episode_before_is_not_taken():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 DTYPES = ("auto", "bfloat16", "float32")
 MAX_STEPS = 1000
@@ -55,6 +56,17 @@ def checkpoint(text: str) -> str:
             f"need a checkpoint folder or a URL such as gs://bucket/folder, but {text!r} {kind}"
         )
     return text
+
+
+def add_checkpoint(parser: Any, *, required: bool = False) -> None:
+    """Adds ``--checkpoint`` to a parser, or to a group of it."""
+    parser.add_argument(
+        "--checkpoint",
+        type=checkpoint,
+        required=required,
+        metavar="DIR|URL",
+        help="checkpoint folder with params/ and assets/, on disk or gs://...",
+    )
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -31,12 +31,7 @@ def add_to(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--checkpoint",
-        type=common.checkpoint,
-        metavar="DIR|URL",
-        help="checkpoint folder with params/ and assets/, on disk or gs://...",
-    )
+    common.add_checkpoint(source)
     source.add_argument("--preset", metavar="NAME", help="model preset, with --random-weights")
     parser.add_argument(
         "--random-weights", action="store_true", help="no checkpoint: random weights for --preset"

@@ -26,13 +26,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--checkpoint",
-        type=common.checkpoint,
-        required=True,
-        metavar="DIR|URL",
-        help="checkpoint folder with params/ and assets/, on disk or gs://...",
-    )
+    common.add_checkpoint(parser, required=True)
     common.add_config(parser)
     common.add_sampling(parser, dtype="auto")
     common.add_prompts(parser)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from trossen_pi0_policy.pi0 import kernels
-from trossen_pi0_policy.pi0.attention import MASKED, Rope, apply_rope, attend
+from trossen_pi0_policy.pi0.attention import Rope, apply_rope, attend
 from trossen_pi0_policy.pi0.config import ExpertConfig, LoraConfig
 
 Initializer = Callable[..., jax.Array]
@@ -22,13 +22,6 @@ Tokens = tuple[jax.Array | None, jax.Array | None]
 
 _fan_in = nn.initializers.lecun_normal()
 _small = nn.initializers.normal(stddev=0.01)
-
-
-def rms_normalize(x: jax.Array) -> jax.Array:
-    """Root-mean-square normalisation over the last axis; float32."""
-    x32 = x.astype(jnp.float32)
-    variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
-    return x32 * jnp.reciprocal(jnp.sqrt(variance + kernels.EPSILON))
 
 
 class RmsNorm(nn.Module):
@@ -57,7 +50,7 @@ class RmsNorm(nn.Module):
             the normalised tokens in the type of ``x``, and with ``adaptive`` the gate of the
             residual branch, shape (batch or 1, 1, width).
         """
-        normed = rms_normalize(x)
+        normed = kernels.rms_normalise(x)
         if not self.adaptive:
             scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
             return (normed * (1 + scale)).astype(x.dtype), None
@@ -223,23 +216,21 @@ class ExpertLayer(nn.Module):
         return add_gated(x, self.down(nn.gelu(gated) * up), gate)
 
     def prefill(
-        self, x: jax.Array, rope: Rope, valid: jax.Array, *, interpret: bool
+        self, x: jax.Array, rope: Rope, bias: jax.Array, *, interpret: bool
     ) -> tuple[jax.Array, Cache]:
         """The layer over the prefix alone, with the attention in one kernel.
 
         Args:
             x: shape (batch, tokens, width).
             rope: of these tokens.
-            valid: which of them are there, bool, shape (batch, tokens).
+            bias: added to the logits of each key, float32, shape (batch, tokens).
             interpret: run the kernel without a GPU.
 
         Returns:
             the tokens, and their keys and values.
         """
         q, k, v, gate = self.project(x, rope, None)
-        attended = kernels.attend_prefix(
-            q, k[:, :, 0], v[:, :, 0], jnp.where(valid, 0.0, MASKED), interpret=interpret
-        )
+        attended = kernels.attend_prefix(q, k[:, :, 0], v[:, :, 0], bias, interpret=interpret)
         return self.finish(x, attended, gate, None), (k, v)
 
     def modulations(self, step: jax.Array) -> tuple[kernels.Modulation, kernels.Modulation]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trossen_pi0_policy.pi0 import kernels
-from trossen_pi0_policy.pi0.attention import prefix_mask, rope_tables, suffix_mask
+from trossen_pi0_policy.pi0.attention import MASKED, prefix_mask, rope_tables, suffix_mask
 from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.gemma import Block, Cache, RmsNorm, Tokens
 from trossen_pi0_policy.pi0.siglip import VisionTower
@@ -224,6 +224,7 @@ class Pi0(nn.Module):
         tokens: Tokens = (prefix, None)
         if not self.serving_steps:
             return self.stack(tokens, None, ropes, masks, None)[1]
+        bias = jnp.where(valid, 0.0, MASKED)
         caches: list[Cache] = []
         for layer in self.layers:
             if self.kernels == "none":
@@ -231,7 +232,7 @@ class Pi0(nn.Module):
             else:
                 interpret = self.kernels == "interpret"
                 assert tokens[0] is not None
-                x, cache = layer.language.prefill(tokens[0], rope, valid, interpret=interpret)
+                x, cache = layer.language.prefill(tokens[0], rope, bias, interpret=interpret)
                 tokens = (x, None)
             caches.append(cache)
         return caches

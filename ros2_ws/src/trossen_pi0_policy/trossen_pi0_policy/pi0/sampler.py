@@ -124,14 +124,12 @@ class Sampler:
         self._parameters = pack(tree, config, steps=steps, dtype=jnp.dtype(dtype), align=gpu)
         self._buffer = InputBuffer(config)
         self._choices: dict[str, Any] = {"steps": steps, "dtype": jnp.dtype(dtype), "align": gpu}
-        self._model = serving_model(config, **self._choices)
         if gpu and half and _compute_capability() >= _HALF_PRECISION:
             self._choices["cudnn"] = with_cudnn
             fits = kernels.fits(config.action, config.suffix_len) and kernels.available()
             if with_kernels and fits:
                 self._choices["kernels"] = "triton"
-            self._model = serving_model(config, **self._choices)
-        self._jitted = jax.jit(self._sample)
+        self._build()
 
     @property
     def sizes(self) -> list[int]:
@@ -153,8 +151,7 @@ class Sampler:
                     raise
                 _LOG.warning("the joined GPU kernels do not run here, going without: %s", error)
                 del self._choices["kernels"]
-                self._model = serving_model(self.config, **self._choices)
-                self._jitted = jax.jit(self._sample)
+                self._build()
                 self._run(zeros)
 
     def __call__(
@@ -180,6 +177,11 @@ class Sampler:
         if size > count:
             buffer = np.concatenate([buffer, np.repeat(buffer[:1], size - count, axis=0)])
         return self._run(buffer)[:count]
+
+    def _build(self) -> None:
+        """The model as it was chosen; compiled when it is first run."""
+        self._model = serving_model(self.config, **self._choices)
+        self._jitted = jax.jit(self._sample)
 
     def _run(self, buffer: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._precision():

@@ -16,16 +16,15 @@ from trossen_pi0_policy.pi0.kernels.projections import (
     project_rope,
 )
 from trossen_pi0_policy.pi0.kernels.tables import (
-    EPSILON,
     ROWS,
     Modulation,
     Tables,
     make_tables,
     normalise,
+    rms_normalise,
 )
 
 __all__ = [
-    "EPSILON",
     "ROWS",
     "Modulation",
     "Tables",
@@ -39,4 +38,5 @@ __all__ = [
     "project_geglu",
     "project_parts",
     "project_rope",
+    "rms_normalise",
 ]

@@ -50,10 +50,16 @@ class Modulation:
     gate: jax.Array | None = None
 
 
+def rms_normalise(x: jax.Array) -> jax.Array:
+    """Root-mean-square normalisation over the last axis, without a kernel; float32."""
+    x32 = x.astype(jnp.float32)
+    variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
+    return x32 * jnp.reciprocal(jnp.sqrt(variance + EPSILON))
+
+
 def normalise(x: jax.Array, modulation: Modulation) -> jax.Array:
     """RMS norm of float32 rows, without a kernel; float32."""
-    normed = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
-    normed = normed * (1.0 + modulation.scale)
+    normed = rms_normalise(x) * (1.0 + modulation.scale)
     return normed if modulation.shift is None else normed + modulation.shift
 
 

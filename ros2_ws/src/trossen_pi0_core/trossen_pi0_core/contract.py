@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -63,9 +64,46 @@ def check_image(image: NDArray[np.uint8], camera: str) -> None:
         )
 
 
+class Execution(enum.IntEnum):
+    """How inference and motion go together; the values are those of the ActionChunk message."""
+
+    ASYNC = 0
+    BLOCKING = 1
+    RTC = 2
+
+
+@dataclass(frozen=True)
+class ActionPrefix:
+    """Rows that the arms follow while a policy infers, for real-time chunking (arXiv 2506.07339).
+
+    Attributes:
+        positions: targets in force at the times of the next chunk's first rows, float64, shape
+            (rows >= 1, joints) [rad; m for carriages]. Read-only.
+        frozen: so many of them will have been executed when the next chunk arrives.
+    """
+
+    positions: NDArray[np.float64]
+    frozen: int
+
+    def __post_init__(self) -> None:
+        positions = np.array(self.positions, dtype=np.float64)
+        positions.flags.writeable = False
+        object.__setattr__(self, "positions", positions)
+        if positions.ndim != 2 or 0 in positions.shape or not np.isfinite(positions).all():
+            raise ObservationError(
+                f"a prefix must be finite and of shape (rows >= 1, joints), got {positions.shape}"
+            )
+        if not 0 <= self.frozen <= len(positions):
+            raise ObservationError(
+                f"frozen must lie in 0..{len(positions)}, the rows of the prefix, got {self.frozen}"
+            )
+
+
 @dataclass(frozen=True)
 class ActionChunk:
     """Joint targets planned from one observation. Row i is due at ``t_first_ns + i * period_ns``.
+
+    A chunk without rows ends its run (``last``) or pauses it: the arms come to rest.
 
     Attributes:
         run_id: policy run that the chunk belongs to.
@@ -75,7 +113,11 @@ class ActionChunk:
         period_ns: time between rows [ns].
         joint_names: URDF names, one per column.
         positions: targets, float64, shape (horizon, joints) [rad; m for carriages]. Read-only.
-        last: the run ends with this chunk; only then may it have no rows.
+        last: the run ends with this chunk.
+        execution: how it was planned to be executed.
+        execute_rows: after so many rows the arms hold until the next chunk; 0: all rows.
+        committed_rows: so many first rows were made to agree with the chunk before.
+        reason: why it ends or pauses the run; empty when there is nothing to say.
     """
 
     run_id: str
@@ -86,6 +128,10 @@ class ActionChunk:
     joint_names: tuple[str, ...]
     positions: NDArray[np.float64]
     last: bool = False
+    execution: Execution = Execution.ASYNC
+    execute_rows: int = 0
+    committed_rows: int = 0
+    reason: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -106,8 +152,12 @@ class ActionChunk:
                 f"positions must have shape (horizon, {len(self.joint_names)}), "
                 f"got {positions.shape}"
             )
-        if not self.horizon and not self.last:
-            raise InvalidChunkError("a chunk without rows is allowed only as the last of a run")
+        for name in ("execute_rows", "committed_rows"):
+            if not 0 <= getattr(self, name) <= self.horizon:
+                raise InvalidChunkError(
+                    f"{name} must lie in 0..{self.horizon}, the rows of the chunk, "
+                    f"got {getattr(self, name)}"
+                )
         usable = np.abs(positions) <= LARGEST_TARGET
         if not usable.all():
             row, column = np.argwhere(~usable)[0]
@@ -125,6 +175,11 @@ class ActionChunk:
     def t_end_ns(self) -> int:
         """When the last row has been in force for one period, ROS time [ns]."""
         return self.t_first_ns + self.horizon * self.period_ns
+
+    @property
+    def t_hold_ns(self) -> int:
+        """When the last row to be executed has been in force for one period, ROS time [ns]."""
+        return self.t_first_ns + (self.execute_rows or self.horizon) * self.period_ns
 
     def covers(self, now_ns: int) -> bool:
         """Whether a row is in force at ``now_ns``."""

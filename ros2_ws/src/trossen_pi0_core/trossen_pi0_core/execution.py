@@ -45,14 +45,23 @@ class ExecutorConfig:
 
 @dataclass
 class Counters:
-    """Events since activation."""
+    """Events since activation; each is a field of ControllerStatus."""
 
     chunks_accepted: int = 0
     chunks_rejected: int = 0
     last_rejection: str = ""
     starvations: int = 0
+    pauses: int = 0
+    chunk_timeouts: int = 0
+    clock_jumps: int = 0
+    faults: int = 0
+    estops: int = 0
     position_limit_events: int = 0
     speed_limit_events: int = 0
+    acceleration_limit_events: int = 0
+    slowdown_ns: int = 0
+    effort_events: int = 0
+    round_trip_events: int = 0
 
 
 @dataclass(frozen=True)

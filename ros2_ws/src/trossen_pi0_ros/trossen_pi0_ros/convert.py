@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Duration, Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
-from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
+from trossen_pi0_core.contract import ActionChunk, Execution, NANOSECONDS
 from trossen_pi0_core.errors import ImageError, InvalidChunkError
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 
@@ -78,6 +78,10 @@ def chunk_to_msg(chunk: ActionChunk, published_ns: int) -> ActionChunkMsg:
     message.horizon = chunk.horizon
     message.positions = array.array("d", chunk.positions.tobytes())
     message.last = chunk.last
+    message.execution = int(chunk.execution)
+    message.execute_rows = chunk.execute_rows
+    message.committed_rows = chunk.committed_rows
+    message.reason = chunk.reason
     return message
 
 
@@ -85,8 +89,13 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
     """The message as a checked chunk.
 
     Raises:
-        InvalidChunkError: the sizes do not fit, or ActionChunk's own checks fail.
+        InvalidChunkError: the sizes do not fit, an unknown ``execution``, or ActionChunk's own
+            checks fail.
     """
+    if message.execution not in list(Execution):
+        raise InvalidChunkError(
+            f"execution must be one of {[int(e) for e in Execution]}, got {message.execution}"
+        )
     joints = len(message.joint_names)
     if len(message.positions) != message.horizon * joints:
         raise InvalidChunkError(
@@ -102,6 +111,10 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         joint_names=tuple(message.joint_names),
         positions=np.asarray(message.positions, dtype=np.float64).reshape(message.horizon, joints),
         last=message.last,
+        execution=Execution(message.execution),
+        execute_rows=message.execute_rows,
+        committed_rows=message.committed_rows,
+        reason=message.reason,
     )
 
 

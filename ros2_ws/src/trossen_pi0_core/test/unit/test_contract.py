@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import CAMERAS, ActionChunk, Observation, check_image
+from trossen_pi0_core.contract import ActionChunk, ActionPrefix, CAMERAS, Observation, check_image
 from trossen_pi0_core.errors import ImageError, InvalidChunkError, ObservationError
 
 PICTURE: NDArray[np.uint8] = np.zeros((4, 6, 3), np.uint8)
@@ -53,11 +53,38 @@ def test_joint_names_may_be_given_as_a_list() -> None:
     assert make_chunk(joint_names=["a", "b"]).joint_names == ("a", "b")
 
 
-def test_only_the_last_chunk_may_be_empty() -> None:
-    empty = np.empty((0, 2))
-    assert make_chunk(positions=empty, last=True).horizon == 0
-    with pytest.raises(InvalidChunkError, match="allowed only as the last of a run"):
-        make_chunk(positions=empty)
+@pytest.mark.parametrize("last", [True, False])
+def test_a_chunk_may_be_without_rows(last: bool) -> None:
+    chunk = make_chunk(positions=np.empty((0, 2)), last=last, reason="no picture")
+    assert chunk.horizon == 0
+    assert chunk.t_hold_ns == chunk.t_first_ns
+
+
+def test_the_arms_hold_after_the_rows_that_shall_be_executed() -> None:
+    chunk = make_chunk(execute_rows=2)
+    assert chunk.t_hold_ns == chunk.t_first_ns + 2 * chunk.period_ns
+    assert make_chunk().t_hold_ns == make_chunk().t_end_ns
+
+
+def test_a_prefix_keeps_its_own_rows() -> None:
+    rows = np.zeros((3, 2))
+    prefix = ActionPrefix(rows, 2)
+    rows[0] = 1.0
+    assert prefix.positions[0, 0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("positions", "frozen", "message"),
+    [
+        (np.zeros((3, 2)), 4, r"frozen must lie in 0\.\.3, the rows of the prefix, got 4"),
+        (np.zeros((3, 2)), -1, r"frozen must lie in 0\.\.3"),
+        (np.zeros((0, 2)), 0, r"shape \(rows >= 1, joints\), got \(0, 2\)"),
+        (np.full((3, 2), math.nan), 0, "a prefix must be finite"),
+    ],
+)
+def test_a_malformed_prefix_is_refused(positions: Any, frozen: int, message: str) -> None:
+    with pytest.raises(ObservationError, match=message):
+        ActionPrefix(positions, frozen)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +98,8 @@ def test_only_the_last_chunk_may_be_empty() -> None:
         ({"positions": np.zeros((3, 3))}, r"shape \(horizon, 2\), got \(3, 3\)"),
         ({"positions": np.zeros(2)}, r"shape \(horizon, 2\), got \(2,\)"),
         ({"positions": np.zeros((1, 1, 2))}, r"shape \(horizon, 2\), got \(1, 1, 2\)"),
+        ({"execute_rows": 4}, r"execute_rows must lie in 0\.\.3, the rows of the chunk, got 4"),
+        ({"committed_rows": -1}, r"committed_rows must lie in 0\.\.3"),
         ({"positions": [[1.0, 2.0], [3.0]]}, "positions must be rows of numbers"),
         ({"positions": [["x", "y"]]}, "positions must be rows of numbers"),
         ({"positions": [[0.0, 0.0], [0.0, math.nan]]}, "got nan for b in row 1"),

@@ -7,6 +7,7 @@ from trossen_pi0_policy.backends.base import (
     InferenceRequest,
     LatestGroundTruth,
     PolicyBackend,
+    PrefixSupport,
 )
 from trossen_pi0_policy.backends.registry import backend_names, make_backend
 
@@ -17,6 +18,7 @@ __all__ = [
     "InferenceRequest",
     "LatestGroundTruth",
     "PolicyBackend",
+    "PrefixSupport",
     "backend_names",
     "make_backend",
 ]

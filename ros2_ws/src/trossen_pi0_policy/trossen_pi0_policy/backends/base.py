@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import Observation
+from trossen_pi0_core.contract import ActionPrefix, Observation
 from trossen_pi0_core.parameters import PolicyParameters
 
 
@@ -21,10 +22,13 @@ class InferenceRequest:
     Attributes:
         observation: what the policy sees.
         period_ns: time between the rows of the answer [ns].
+        prefix: what the arms follow meanwhile, its first row due with the answer's first row; None:
+            the answer need not agree with anything. Only for backends with ``prefix_support``.
     """
 
     observation: Observation
     period_ns: int
+    prefix: ActionPrefix | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Inference:
             observation [rad; m for carriages].
         first_due_ns: when row 0 is due, after the observation's stamp [ns].
         done: the task ends with these rows.
+        committed_rows: so many first rows agree with the prefix of the request.
         preparation_ns: part of the call that turned the observation into the policy's input [ns];
             it counts as the suite's own latency, the rest as the policy's.
     """
@@ -43,6 +48,7 @@ class Inference:
     positions: NDArray[np.float64]
     first_due_ns: int = 0
     done: bool = False
+    committed_rows: int = 0
     preparation_ns: int = 0
 
 
@@ -91,6 +97,17 @@ class BackendContext:
     clock_ns: Callable[[], int] = time.perf_counter_ns
 
 
+class PrefixSupport(enum.Enum):
+    """What a policy makes of the prefix of a request."""
+
+    NONE = "none"
+    """It cannot take one."""
+    GUIDED = "guided"
+    """It is guided to agree with it (real-time chunking, arXiv 2506.07339)."""
+    CONDITIONED = "conditioned"
+    """It was trained with clean prefixes (arXiv 2512.05964)."""
+
+
 class PolicyBackend(Protocol):
     """A policy. All calls but ``interrupt`` come from one thread at a time, never together.
 
@@ -100,9 +117,12 @@ class PolicyBackend(Protocol):
     Attributes:
         needs_ground_truth: the node shall subscribe to the simulation's ground truth. False for
             every learned policy: none may see it.
+        prefix_support: what it makes of a request's prefix; known after ``prepare``. Any thread
+            may read it.
     """
 
     needs_ground_truth: bool
+    prefix_support: PrefixSupport = PrefixSupport.NONE
 
     def prepare(self) -> None:
         """Makes the backend ready: connects, compiles, warms up. Does nothing when it is ready.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 
-from trossen_pi0_core.contract import ActionChunk
+from trossen_pi0_core.contract import ActionChunk, Execution
 from trossen_pi0_core.errors import ImageError, InvalidChunkError
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 from trossen_pi0_ros.convert import (
@@ -152,8 +152,14 @@ def chunk(**changes: Any) -> ActionChunk:
 
 @pytest.mark.parametrize(
     "original",
-    [chunk(), chunk(last=True), chunk(positions=np.empty((0, 2)), last=True)],
-    ids=["rows", "last", "no rows"],
+    [
+        chunk(),
+        chunk(last=True),
+        chunk(positions=np.empty((0, 2)), reason="no picture"),
+        chunk(execution=Execution.BLOCKING, execute_rows=2),
+        chunk(execution=Execution.RTC, committed_rows=3),
+    ],
+    ids=["rows", "last", "no rows", "blocking", "rtc"],
 )
 def test_a_chunk_goes_over_the_wire_and_back(original: ActionChunk) -> None:
     message = chunk_to_msg(original, T0 + 99 * MS)
@@ -170,6 +176,10 @@ def test_a_chunk_goes_over_the_wire_and_back(original: ActionChunk) -> None:
         "period_ns",
         "joint_names",
         "last",
+        "execution",
+        "execute_rows",
+        "committed_rows",
+        "reason",
     ):
         assert getattr(result, name) == getattr(original, name), name
 
@@ -193,10 +203,8 @@ def test_positions_are_row_major() -> None:
         ({"run_id": ""}, "needs the id of its run"),
         ({"period": Duration()}, "period must be greater than 0 ns, got 0"),
         ({"period": Duration(sec=-1)}, "period must be greater than 0 ns, got -1000000000"),
-        (
-            {"horizon": 0, "positions": array.array("d")},
-            "a chunk without rows is allowed only as the last of a run",
-        ),
+        ({"execution": 3}, r"execution must be one of \[0, 1, 2\], got 3"),
+        ({"execute_rows": 4}, r"execute_rows must lie in 0\.\.3"),
         (
             {"positions": array.array("d", [0.0, 0.0, 0.0, float("nan"), 0.0, 0.0])},
             "got nan for b in row 1",

@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Duration, Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
-from trossen_pi0_core.contract import ActionChunk, Execution, NANOSECONDS
+from trossen_pi0_core.contract import NANOSECONDS, ActionChunk, Execution
 from trossen_pi0_core.errors import ImageError, InvalidChunkError
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 

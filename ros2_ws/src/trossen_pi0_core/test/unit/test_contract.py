@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import ActionChunk, ActionPrefix, CAMERAS, Observation, check_image
+from trossen_pi0_core.contract import CAMERAS, ActionChunk, ActionPrefix, Observation, check_image
 from trossen_pi0_core.errors import ImageError, InvalidChunkError, ObservationError
 
 PICTURE: NDArray[np.uint8] = np.zeros((4, 6, 3), np.uint8)

@@ -25,7 +25,7 @@ def timing_problem(chunk: ActionChunk, now_ns: int, max_age_ns: int) -> str:
     wait_ns = chunk.t_first_ns - now_ns
     allowed = f"allowed are {_seconds(max_age_ns, 2)}"
     if age_ns > max_age_ns:
-        return f"its observation is {_seconds(age_ns, 2)} old, {allowed}"
+        return too_old(age_ns, max_age_ns)
     if age_ns < -max_age_ns:
         return f"its observation is stamped {_seconds(-age_ns, 2)} in the future, {allowed}"
     if chunk.t_end_ns <= now_ns:
@@ -33,6 +33,17 @@ def timing_problem(chunk: ActionChunk, now_ns: int, max_age_ns: int) -> str:
     if wait_ns > max_age_ns:
         return f"it begins {_seconds(wait_ns, 2)} in the future, {allowed}"
     return ""
+
+
+def too_old(age_ns: int, max_age_ns: int) -> str:
+    """What is wrong with a chunk of an observation of this age [ns]."""
+    return f"its observation is {_seconds(age_ns, 2)} old, allowed are {_seconds(max_age_ns, 2)}"
+
+
+def first_row(chunk: ActionChunk, now_ns: int, limits: JointLimits) -> NDArray[np.float64]:
+    """The row of a chunk in force at ``now_ns``, moved inside the limits, shape (joints,)."""
+    row = min(max(0, now_ns - chunk.t_first_ns) // chunk.period_ns, chunk.horizon - 1)
+    return np.clip(chunk.positions[row], limits.lower, limits.upper)
 
 
 def check_goal(limits: JointLimits, goal: NDArray[np.float64], velocity_scale: float) -> None:

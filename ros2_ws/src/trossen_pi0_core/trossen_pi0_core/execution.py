@@ -32,8 +32,10 @@ class ExecutorConfig:
         move_limits: speeds and accelerations of MoveTo and ramps.
         start_tolerance_s: a run whose first row lies further away at the speed of ``move_limits``
             begins with a ramp [s].
-        max_chunk_age_ns: chunks of older observations are refused [ns].
-        max_tick_ns: longest time that one tick accounts for [ns]; a late tick moves no further.
+        max_chunk_age_ns: chunks of older observations are refused, and the arms hold when the one
+            in force gets older [ns].
+        max_tick_ns: longest time that one tick accounts for, two control periods [ns]; a late tick
+            moves no further.
     """
 
     limits: JointLimits
@@ -41,6 +43,11 @@ class ExecutorConfig:
     start_tolerance_s: float
     max_chunk_age_ns: int
     max_tick_ns: int
+
+    @property
+    def period_ns(self) -> int:
+        """The control period [ns]."""
+        return self.max_tick_ns // 2
 
 
 @dataclass

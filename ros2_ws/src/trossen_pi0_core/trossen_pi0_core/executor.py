@@ -6,40 +6,21 @@ that owns it serialises the calls.
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from dataclasses import dataclass
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.admission import check_goal, holdable, timing_problem
-from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
+from trossen_pi0_core.admission import check_goal, first_row, holdable, timing_problem, too_old
+from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import ChunkRejectedError, MoveRejectedError
 from trossen_pi0_core.execution import Command, Counters, ExecutorConfig, State
-from trossen_pi0_core.limits import limit_step
-from trossen_pi0_core.motion import PointToPoint, Stop
+from trossen_pi0_core.motion import PointToPoint, shifted
+from trossen_pi0_core.runs import Run, Runs
+from trossen_pi0_core.safety_filter import SafetyFilter
 from trossen_pi0_core.timeline import ChunkTimeline
 
 __all__ = ["Command", "Counters", "ExecutorConfig", "MotionExecutor", "State"]
 
-_REMEMBERED_RUNS = 64
-
-_Motion = TypeVar("_Motion", PointToPoint, Stop)
 _Positions = NDArray[np.float64]
-
-
-@dataclass
-class _Run:
-    """The policy run in force."""
-
-    run_id: str
-    last_chunk_id: int
-    not_before_ns: int | None = None
-    chunk: ActionChunk | None = None
-    ending: bool = False
-    ramp: PointToPoint | None = None
 
 
 class MotionExecutor:
@@ -61,24 +42,34 @@ class MotionExecutor:
         Raises:
             JointError: the measured pose cannot be held, as in ``clear``.
         """
-        self.config = config
         self.timeline = timeline
         self.counters = Counters()
         self.state = State.HOLDING
         self.reason = ""
-        self._command = holdable(config.limits, measured, config.max_tick_ns)
-        self._velocity = np.zeros_like(self._command)
+        start = holdable(config.limits, measured, config.max_tick_ns)
+        self._filter = SafetyFilter(config, self.counters, start)
         self._tick_ns = now_ns
-        self._step_ns = 0
-        self._stop: Stop | None = None
-        self._run: _Run | None = None
         self._move: PointToPoint | None = None
-        self._finished_runs: deque[str] = deque(maxlen=_REMEMBERED_RUNS)
+        self._retreat: PointToPoint | None = None
+        self._runs = Runs()
+
+    @property
+    def config(self) -> ExecutorConfig:
+        """Limits and tolerances; may be replaced between ticks."""
+        return self._filter.config
+
+    @config.setter
+    def config(self, config: ExecutorConfig) -> None:
+        self._filter.config = config
 
     @property
     def command(self) -> _Positions:
         """Last commanded positions, shape (joints,) [rad; m for carriages]."""
-        return self._command.copy()
+        return self._filter.position
+
+    @property
+    def _run(self) -> Run | None:
+        return self._runs.current
 
     @property
     def run_id(self) -> str:
@@ -114,9 +105,12 @@ class MotionExecutor:
 
     def _submit(self, chunk: ActionChunk, now_ns: int) -> None:
         self._refuse_unfit(chunk)
-        run = self._run if self._run and self._run.run_id == chunk.run_id else None
-        if not chunk.horizon:
+        run = self._runs.of(chunk)
+        if not chunk.horizon and chunk.last:
             self._stop_run(chunk.run_id)
+            return
+        if not chunk.horizon:
+            self._pause(chunk, run)
             return
         problem = self._why_not_executed(chunk, run, now_ns)
         if problem:
@@ -128,11 +122,15 @@ class MotionExecutor:
         run.last_chunk_id = chunk.chunk_id
         run.ending = chunk.last
         if self._needs_ramp(run, chunk, now_ns):
-            run.ramp = self._plan(self._first_row(chunk, now_ns), now_ns, 1.0)
+            run.ramp = self._filter.plan(
+                first_row(chunk, now_ns, self.config.limits), self._tick_ns, now_ns, 1.0
+            )
             self._enter(State.RAMPING, "moving to the first row of the run")
             return
         run.chunk = chunk
-        self.timeline.add(chunk, now_ns, self._command, self._stopping(self._tick_ns))
+        run.begun = True
+        run.held_ns = None
+        self.timeline.add(chunk, now_ns, self.command, self._filter.stopping(self._tick_ns))
         self._enter(State.EXECUTING)
 
     def _refuse_unfit(self, chunk: ActionChunk) -> None:
@@ -142,62 +140,57 @@ class MotionExecutor:
             raise ChunkRejectedError(
                 f"it is for the joints {list(chunk.joint_names)}, this controller has {list(names)}"
             )
-        if self.state in (State.FAULT, State.ESTOP, State.MOVING):
+        if self._halted or self.state == State.MOVING:
             raise ChunkRejectedError(f"the controller is in {self.state.name}: {self.reason}")
-        if chunk.run_id in self._finished_runs:
-            raise ChunkRejectedError(f"run {chunk.run_id} has ended")
-        run = self._run
-        if not run or run.run_id != chunk.run_id:
-            return
-        if chunk.chunk_id <= run.last_chunk_id:
-            raise ChunkRejectedError(
-                f"ids must increase within a run, the last was {run.last_chunk_id}"
-            )
-        if run.ending and chunk.horizon:
-            raise ChunkRejectedError(f"chunk {run.last_chunk_id} was the last of its run")
+        self._runs.check(chunk, starved=self.state == State.STARVED)
 
-    def _why_not_executed(self, chunk: ActionChunk, run: _Run | None, now_ns: int) -> str:
+    def _why_not_executed(self, chunk: ActionChunk, run: Run | None, now_ns: int) -> str:
         """What keeps the rows from being executed at this time; empty when nothing."""
         if self.state == State.RAMPING:
             return "the arms are moving to the start of the run"
-        stamp_ns = chunk.observation_stamp_ns
-        if run and run.not_before_ns is not None and stamp_ns < run.not_before_ns:
-            return "its observation is from before the start of the motion"
+        if run and run.is_before(chunk):
+            return f"its observation is from before {run.not_before}"
         return timing_problem(chunk, now_ns, self.config.max_chunk_age_ns)
 
-    def _begin_run(self, chunk: ActionChunk) -> _Run:
+    def _begin_run(self, chunk: ActionChunk) -> Run:
         self._forget_run()
-        self._run = _Run(chunk.run_id, chunk.chunk_id)
-        return self._run
+        return self._runs.begin(chunk)
 
-    def _needs_ramp(self, run: _Run, chunk: ActionChunk, now_ns: int) -> bool:
+    def _needs_ramp(self, run: Run, chunk: ActionChunk, now_ns: int) -> bool:
         """A run ramps at most once, to its first row; a policy in motion always leads the arms."""
-        if run.chunk is not None or run.not_before_ns is not None:
+        if run.begun:
             return False
-        distance = np.abs(self._first_row(chunk, now_ns) - self._command)
+        distance = np.abs(first_row(chunk, now_ns, self.config.limits) - self.command)
         distance_s = np.max(distance / self.config.move_limits.velocity)
         return bool(distance_s > self.config.start_tolerance_s)
-
-    def _first_row(self, chunk: ActionChunk, now_ns: int) -> _Positions:
-        """The row in force now, inside the position limits."""
-        row = min(max(0, now_ns - chunk.t_first_ns) // chunk.period_ns, chunk.horizon - 1)
-        return self._inside(chunk.positions[row])
 
     def _stop_run(self, run_id: str) -> None:
         """The policy has stopped a run: the arms come to rest if it is the one in force."""
         if run_id == self.run_id:
             self._end_run("")
         else:
-            self._finished_runs.append(run_id)
+            self._runs.end_other(run_id)
+
+    def _pause(self, chunk: ActionChunk, run: Run | None) -> None:
+        """The policy cannot go on for now: the arms come to rest and its run waits."""
+        if run is None:
+            raise ChunkRejectedError("it has no rows, and its run is not under way")
+        run.last_chunk_id = chunk.chunk_id
+        self.counters.pauses += 1
+        self._starve(run, f"the policy pauses: {chunk.reason}".removesuffix(": "))
+
+    def _starve(self, run: Run, reason: str) -> None:
+        """Forgets what was planned; the arms come to rest and wait for the next chunk."""
+        self.timeline.clear()
+        run.ramp = None
+        self._enter(State.STARVED, reason)
 
     def _end_run(self, reason: str) -> None:
         self._forget_run()
         self._enter(State.HOLDING, reason)
 
     def _forget_run(self) -> None:
-        if self._run:
-            self._finished_runs.append(self._run.run_id)
-        self._run = None
+        self._runs.end()
         self.timeline.clear()
 
     # Moves and faults ---------------------------------------------------------------------------
@@ -215,7 +208,7 @@ class MotionExecutor:
         Raises:
             MoveRejectedError: bad values, outside the limits, or not while in this state.
         """
-        if self.state in (State.FAULT, State.ESTOP):
+        if self._halted:
             raise MoveRejectedError(f"the controller is in {self.state.name}: {self.reason}")
         if self._run is not None and self.state != State.STARVED:
             raise MoveRejectedError(f"policy run {self._run.run_id} is under way; stop it first")
@@ -223,7 +216,7 @@ class MotionExecutor:
             raise MoveRejectedError("another move is under way; cancel it first")
         check_goal(self.config.limits, goal, velocity_scale)
         self._forget_run()
-        self._move = self._plan(goal, now_ns, velocity_scale)
+        self._move = self._filter.plan(goal, self._tick_ns, now_ns, velocity_scale)
         self._enter(State.MOVING, "MoveTo")
         return self._move
 
@@ -234,16 +227,44 @@ class MotionExecutor:
 
     def hold(self, reason: str) -> None:
         """Ends the run or the move; the arms come to rest within their accelerations."""
-        if self.state not in (State.FAULT, State.ESTOP):
+        if not self._halted:
             self._move = None
             self._end_run(reason)
 
-    def fault(self, reason: str) -> None:
-        """Holds until ``clear``; an e-stop stays an e-stop."""
-        self._halt(State.ESTOP if self.state == State.ESTOP else State.FAULT, reason)
+    def interrupt(self, reason: str, now_ns: int) -> None:
+        """What was planned is no longer valid: the arms come to rest.
+
+        A move ends. A run goes on with the first chunk of an observation from after ``now_ns``.
+        """
+        if self._halted:
+            return
+        if self._run is None:
+            self.hold(reason)
+            return
+        self._run.only_after("the interruption", now_ns)
+        self._starve(self._run, reason)
+
+    def fault(self, reason: str, rest_at: _Positions | None = None) -> None:
+        """Holds until ``clear``; an e-stop stays an e-stop.
+
+        Args:
+            reason: why.
+            rest_at: hold here, where the arms go slowly first, shape (joints,) [rad; m for
+                carriages], finite; None: at the last command, from which nothing more is sent.
+        """
+        if self._halted:
+            rest_at = None
+        retreat = None
+        if rest_at is not None:
+            retreat = self._filter.plan(
+                self._filter.inside(rest_at), self._tick_ns, self._tick_ns, 1.0
+            )
+        self.counters.faults += not self._halted
+        self._halt(State.ESTOP if self.state == State.ESTOP else State.FAULT, reason, retreat)
 
     def estop(self, reason: str) -> None:
         """Holds until ``clear``."""
+        self.counters.estops += self.state != State.ESTOP
         self._halt(State.ESTOP, reason)
 
     def clear(self, measured: _Positions, now_ns: int) -> None:
@@ -257,143 +278,131 @@ class MotionExecutor:
             JointError: values are missing or not finite, or a joint is so far outside its position
                 limits that holding it inside would be a jump. The state stays.
         """
-        if self.state not in (State.FAULT, State.ESTOP):
+        if not self._halted:
             return
         config = self.config
-        self._command = holdable(config.limits, measured, config.max_tick_ns)
+        self._filter.rest(holdable(config.limits, measured, config.max_tick_ns))
+        self._retreat = None
         self._tick_ns = now_ns
         self._enter(State.HOLDING)
 
-    def _halt(self, state: State, reason: str) -> None:
+    def _halt(self, state: State, reason: str, retreat: PointToPoint | None = None) -> None:
         self._forget_run()
         self._move = None
-        self._stop = None
-        self._velocity = np.zeros_like(self._command)
+        self._retreat = retreat
+        if retreat is None:
+            self._filter.rest()
         self._enter(state, reason)
 
     # Ticks --------------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int) -> Command:
-        """Advances to ``now_ns`` and says what the arms shall do."""
+    def tick(self, now_ns: int, *, sent_ns: int | None = None) -> Command:
+        """Advances to ``now_ns`` and says what the arms shall do.
+
+        Args:
+            now_ns: present time [ns].
+            sent_ns: when the last command had been handed to the arms [ns]. If that was late, this
+                step is shortened, so that the two do not reach the arms as one.
+        """
         elapsed_ns = now_ns - self._tick_ns
         step_ns = min(max(elapsed_ns, 0), self.config.max_tick_ns)
+        if sent_ns is not None:
+            step_ns = min(step_ns, max(now_ns - sent_ns, 0) + self.config.period_ns // 2)
         self._tick_ns = now_ns
-        if self.state in (State.FAULT, State.ESTOP):
-            return Command(self.command, np.zeros_like(self._command), self.state, active=False)
+        if self._halted and self._retreat is None:
+            return Command(self.command, self._filter.velocity, self.state, active=False)
         self._delay(elapsed_ns - step_ns)
         if step_ns > 0:
-            self._advance(self._target(now_ns, now_ns - step_ns), step_ns)
-        active = self.state not in (State.FAULT, State.ESTOP)
-        return Command(self.command, self._velocity.copy(), self.state, active)
+            self._advance(now_ns, step_ns)
+        active = not self._halted or self._retreat is not None
+        return Command(self.command, self._filter.velocity, self.state, active)
+
+    @property
+    def _halted(self) -> bool:
+        return self.state in (State.FAULT, State.ESTOP)
 
     def _delay(self, lost_ns: int) -> None:
         """Moves what is planned in time, by what a late tick or a set clock has taken."""
         if lost_ns:
-            self._stop = _shifted(self._stop, lost_ns)
-            self._move = _shifted(self._move, lost_ns)
+            self.timeline.delay(lost_ns)
+            self._filter.delay(lost_ns)
+            self._move = shifted(self._move, lost_ns)
+            self._retreat = shifted(self._retreat, lost_ns)
             if self._run:
-                self._run.ramp = _shifted(self._run.ramp, lost_ns)
+                self._run.ramp = shifted(self._run.ramp, lost_ns)
 
-    def _target(self, now_ns: int, began_ns: int) -> _Positions:
-        """Where to be now; ``began_ns`` is when the arms were at the last command."""
-        positions = self._followed(now_ns)
-        if positions is not None:
-            self._stop = None
-            return positions
-        self._stop = self._stopping(began_ns)
-        return self._inside(self._stop.sample(now_ns)[0])
+    def _advance(self, now_ns: int, step_ns: int) -> None:
+        """One step of whatever is under way; without anything the arms come to rest."""
+        target = self._planned(now_ns)
+        if target is not None:
+            self._filter.toward(target, step_ns)
+        elif self._follows_chunks(now_ns):
+            self.timeline.delay(self._filter.along(self.timeline, now_ns, step_ns))
+        elif not self._halted or self._retreat is not None:
+            self._filter.brake(now_ns, step_ns)
 
-    def _followed(self, now_ns: int) -> _Positions | None:
-        """Where the move, the ramp or the chunks lead; None when the arms shall come to rest."""
-        if self._move is not None:
-            return self._follow_move(self._move, now_ns)
-        run = self._run
-        if run is None:
+    def _planned(self, now_ns: int) -> _Positions | None:
+        """Where the retreat, the move or the ramp leads; None when there is none, or not yet."""
+        motion = self._retreat or self._move or (self._run.ramp if self._run else None)
+        if motion is None or now_ns < motion.t_start_ns:
             return None
-        if run.ramp is not None:
-            return self._follow_ramp(run, run.ramp, now_ns)
-        sample = self.timeline.sample(now_ns)
-        if sample is not None:
-            self._enter(State.EXECUTING)
-            return sample.positions
-        self._run_out(run, now_ns)
-        return None
+        if now_ns >= motion.t_end_ns:
+            self._arrived(now_ns)
+        return motion.sample(now_ns)[0]
 
-    def _follow_move(self, move: PointToPoint, now_ns: int) -> _Positions | None:
-        if now_ns < move.t_start_ns:
-            return None
-        if now_ns >= move.t_end_ns:
+    def _arrived(self, now_ns: int) -> None:
+        if self._retreat is not None:
+            self._retreat = None
+        elif self._move is not None:
             self._move = None
             self._enter(State.HOLDING)
-        return move.sample(now_ns)[0]
-
-    def _follow_ramp(self, run: _Run, ramp: PointToPoint, now_ns: int) -> _Positions | None:
-        if now_ns < ramp.t_start_ns:
-            return None
-        if now_ns >= ramp.t_end_ns:
-            run.ramp = None
-            run.not_before_ns = now_ns
+        elif self._run is not None:
+            self._run.ramp = None
+            self._run.begun = True
+            self._run.only_after("the start of the motion", now_ns)
             self._enter(State.HOLDING, "at the first row of the run; waiting for a fresh chunk")
-        return ramp.sample(now_ns)[0]
 
-    def _run_out(self, run: _Run, now_ns: int) -> None:
+    def _follows_chunks(self, now_ns: int) -> bool:
+        """Whether the chunks say where to be now; if not, the state says why."""
+        run = self._run
+        if run is None or run.ramp is not None or self._halted:
+            return False
+        sample = self.timeline.sample(now_ns)
+        if sample is None:
+            self._run_out(run, now_ns)
+            return False
+        if not np.isfinite(sample.positions).all():
+            self.fault("the trajectory is not finite")
+            return False
+        newest = run.chunk or sample.chunk
+        age_ns = now_ns - newest.observation_stamp_ns
+        if age_ns > self.config.max_chunk_age_ns:
+            self.counters.chunk_timeouts += 1
+            self._starve(run, too_old(age_ns, self.config.max_chunk_age_ns))
+            return False
+        self._enter(State.EXECUTING)
+        return True
+
+    def _run_out(self, run: Run, now_ns: int) -> None:
         """No row covers the present: one is still to come, the run has ended, or is starved."""
-        if run.chunk is not None:
-            over = now_ns >= run.chunk.t_end_ns
-        else:
-            waited_ns = now_ns - (run.not_before_ns or 0)
-            over = run.ending or waited_ns > self.config.max_chunk_age_ns
-        if over and run.ending:
-            self._end_run("the run has ended")
-        elif over and self.state != State.STARVED:
+        patience_ns = self.config.max_chunk_age_ns
+        if self.timeline.waits(now_ns):
+            return
+        if run.ending:
+            if run.chunk is not None or run.ramp is None:
+                self._end_run("the run has ended")
+            return
+        if self.timeline.holds(now_ns):
+            run.held_ns = now_ns if run.held_ns is None else run.held_ns
+            if now_ns - run.held_ns <= patience_ns:
+                self._enter(State.HOLDING, "waiting for the next chunk")
+                return
+        elif run.chunk is None and now_ns - (run.not_before_ns or 0) <= patience_ns:
+            return
+        if self.state != State.STARVED:
             self.counters.starvations += 1
             self._enter(State.STARVED, "no chunk covers the present")
-
-    def _stopping(self, began_ns: int) -> Stop:
-        """How the arms come to rest from the last command; within a tick where that is enough."""
-        if self._stop is not None:
-            return self._stop
-        acceleration = self.config.limits.acceleration
-        stop = Stop.plan(self._command, self._velocity, began_ns, acceleration=acceleration)
-        if stop.duration_ns > self._step_ns:
-            return stop
-        tick_ns = self._step_ns if stop.duration_ns else 0
-        return Stop(self._command, np.zeros_like(self._command), began_ns, tick_ns)
-
-    def _advance(self, target: _Positions, step_ns: int) -> None:
-        if not np.isfinite(target).all():
-            self.fault("the trajectory is not finite")
-            return
-        dt_s = step_ns / NANOSECONDS
-        limited = limit_step(self.config.limits, self._command, target, dt_s)
-        self.counters.position_limit_events += limited.position_limited
-        self.counters.speed_limit_events += limited.speed_limited
-        self._velocity = (limited.positions - self._command) / dt_s
-        self._command = limited.positions
-        self._step_ns = step_ns
-
-    def _plan(self, goal: _Positions, now_ns: int, scale: float) -> PointToPoint:
-        """A motion that begins where and when the arms come to rest."""
-        limits = self.config.move_limits
-        self._stop = self._stopping(self._tick_ns)
-        return PointToPoint.plan(
-            self._inside(self._stop.goal),
-            goal,
-            max(now_ns, self._stop.t_end_ns),
-            velocity=limits.velocity * scale,
-            acceleration=limits.acceleration * scale,
-        )
-
-    def _inside(self, positions: _Positions) -> _Positions:
-        return np.clip(positions, self.config.limits.lower, self.config.limits.upper)
 
     def _enter(self, state: State, reason: str = "") -> None:
         self.state = state
         self.reason = reason
-
-
-def _shifted(motion: _Motion | None, by_ns: int) -> _Motion | None:
-    """The same motion at another time; None stays None."""
-    if motion is None:
-        return None
-    return dataclasses.replace(motion, t_start_ns=motion.t_start_ns + by_ns)

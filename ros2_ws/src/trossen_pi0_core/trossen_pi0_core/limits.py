@@ -1,4 +1,4 @@
-"""Joint limits, and the filter that every command passes before it is sent."""
+"""Limits of the joints."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from trossen_pi0_core.joints import JOINTS_PER_ARM
 WXAI_LOWER = (-3.054, 0.0, 0.0, -1.5707, -1.5707, -3.1415, 0.0)
 WXAI_UPPER = (3.054, 3.1415, 2.356, 1.5707, 1.5707, 3.1415, 0.04)
 WXAI_VELOCITY = (3.375, 3.375, 3.375, 7.0, 7.0, 7.0, 0.25)
-
-# Differences below this are arithmetic and no event to report.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -114,43 +111,3 @@ def per_joint(values: ArrayLike, joints: int, label: str) -> NDArray[np.float64]
     raise ParameterError(
         f"{label} needs {JOINTS_PER_ARM} values (each arm alike) or {joints}, got {array.size}"
     )
-
-
-@dataclass(frozen=True)
-class Limited:
-    """A command after the filter.
-
-    Attributes:
-        positions: shape (joints,) [rad; m for carriages].
-        position_limited: the target lay outside the position limits.
-        speed_limited: the step was shortened along its path.
-    """
-
-    positions: NDArray[np.float64]
-    position_limited: bool
-    speed_limited: bool
-
-
-def limit_step(
-    limits: JointLimits,
-    previous: NDArray[np.float64],
-    target: NDArray[np.float64],
-    dt_s: float,
-) -> Limited:
-    """Moves a target inside the position limits and shortens the step to the speed limits.
-
-    All joints are slowed by the same factor, so the arms stay on the straight line from the
-    previous command to the target.
-
-    Args:
-        limits: limits of all joints.
-        previous: last command, inside the position limits, shape (joints,) [rad; m for carriages].
-        target: wanted command, finite, shape (joints,) [rad; m for carriages].
-        dt_s: time between the two [s], greater than 0.
-    """
-    inside = np.clip(target, limits.lower, limits.upper)
-    step = inside - previous
-    excess = float(np.max(np.abs(step) / (limits.velocity * dt_s), initial=0.0))
-    positions = inside if excess <= 1.0 else previous + step / excess
-    outside = np.abs(inside - target) > _ROUNDING
-    return Limited(positions, bool(outside.any()), excess > 1.0 + _ROUNDING)

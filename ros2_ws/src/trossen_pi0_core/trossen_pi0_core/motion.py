@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,9 +130,25 @@ class Stop:
 
     def sample(self, now_ns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Position [rad; m] and velocity [rad/s; m/s] at ``now_ns``, each of shape (joints,)."""
-        if now_ns >= self.t_end_ns:
-            return self.goal, np.zeros_like(self.velocity)
-        elapsed_s = max(now_ns - self.t_start_ns, 0) / NANOSECONDS
+        positions, velocities = self.sample_at(np.array([now_ns]))
+        return positions[0], velocities[0]
+
+    def sample_at(
+        self, times_ns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions [rad; m] and velocities [rad/s; m/s] at times, each of shape (n, joints)."""
         duration_s = self.duration_ns / NANOSECONDS
-        travelled = self.velocity * (elapsed_s - elapsed_s**2 / (2.0 * duration_s))
-        return self.start + travelled, self.velocity * (1.0 - elapsed_s / duration_s)
+        elapsed_s = np.clip((times_ns - self.t_start_ns) / NANOSECONDS, 0.0, duration_s)[:, None]
+        moving = 1.0 - elapsed_s / duration_s if self.duration_ns else np.zeros_like(elapsed_s)
+        travelled = elapsed_s * (1.0 + moving) / 2.0
+        return self.start + travelled * self.velocity, moving * self.velocity
+
+
+_Motion = TypeVar("_Motion", PointToPoint, Stop)
+
+
+def shifted(motion: _Motion | None, by_ns: int) -> _Motion | None:
+    """The same motion later by ``by_ns`` [ns]; None stays None."""
+    if motion is None:
+        return None
+    return dataclasses.replace(motion, t_start_ns=motion.t_start_ns + by_ns)

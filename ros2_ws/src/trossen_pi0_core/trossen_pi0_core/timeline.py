@@ -12,15 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
-from trossen_pi0_core.motion import Stop
+from trossen_pi0_core.curves import ChunkCurve, Places
+from trossen_pi0_core.motion import Stop, shifted
 
-_MAX_CHUNKS = 64
+__all__ = ["ChunkCurve", "ChunkTimeline", "Sample"]
 
-# Positions and velocities of the joints at one instant, each of shape (joints,).
-_Point = tuple[NDArray[np.float64], NDArray[np.float64]]
+_MAX_MEMBERS = 64
+_LONG_NS = 1 << 60
+_MAX_FADING = 8
+
+_Array = NDArray[np.float64]
+_Times = NDArray[np.int64]
+# Positions and velocities of the joints at some times, each of shape (n, joints).
+_Points = tuple[_Array, _Array]
 
 
 @dataclass(frozen=True)
@@ -38,61 +44,42 @@ class Sample:
     chunk: ActionChunk
 
 
-class ChunkCurve:
-    """A chunk as a curve: monotone cubic between rows, without overshoot; holds its last row."""
-
-    def __init__(self, chunk: ActionChunk, accepted_ns: int) -> None:
-        """Args:
-        chunk: at least one row.
-        accepted_ns: when it arrived [ns]; earlier rows are never executed.
-        """
-        self.chunk = chunk
-        self.start_ns = max(chunk.t_first_ns, accepted_ns)
-        period_s = chunk.period_ns / NANOSECONDS
-        if chunk.horizon > 1:
-            times = np.arange(chunk.horizon) * period_s
-            # Steps next to zero overflow in the harmonic mean of slopes, which then rightly is 0.
-            with np.errstate(over="ignore"):
-                self._position = PchipInterpolator(times, chunk.positions)
-            self._velocity = self._position.derivative()
-
-    def sample(self, now_ns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Position and velocity at ``now_ns``; outside the rows the nearest row, at rest."""
-        chunk = self.chunk
-        elapsed_ns = now_ns - chunk.t_first_ns
-        if elapsed_ns < 0 or chunk.horizon == 1:
-            return chunk.positions[0].copy(), np.zeros(chunk.positions.shape[1])
-        if elapsed_ns >= (chunk.horizon - 1) * chunk.period_ns:
-            return chunk.positions[-1].copy(), np.zeros(chunk.positions.shape[1])
-        elapsed_s = elapsed_ns / NANOSECONDS
-        return self._position(elapsed_s), self._velocity(elapsed_s)
-
-    def fade(self, now_ns: int, blend_ns: int) -> tuple[float, float]:
-        """Weight of this curve in its cross-fade, 0..1, and the weight's rate [1/s]."""
-        return _smooth(now_ns - self.start_ns, blend_ns)
-
-    def fade_out(self, now_ns: int, blend_ns: int) -> tuple[float, float]:
-        """Weight of this curve towards its end, 1..0, and the weight's rate [1/s]."""
-        weight, rate = _smooth(self.chunk.t_end_ns - now_ns, blend_ns)
-        return weight, -rate
-
-
-def _smooth(elapsed_ns: int, blend_ns: int) -> tuple[float, float]:
-    """Rises from 0 to 1 over ``blend_ns`` without a kink; the value and its rate [1/s]."""
+def _smooth(elapsed_ns: _Times, blend_ns: int) -> tuple[_Array, _Array]:
+    """Rises from 0 to 1 over ``blend_ns`` without a kink; the values and their rates [1/s]."""
     if blend_ns == 0:
-        return float(elapsed_ns >= 0), 0.0
-    s = elapsed_ns / blend_ns
-    if s <= 0.0 or s >= 1.0:
-        return float(s >= 1.0), 0.0
-    return s * s * (3.0 - 2.0 * s), 6.0 * s * (1.0 - s) * NANOSECONDS / blend_ns
+        return (elapsed_ns >= 0).astype(np.float64), np.zeros(elapsed_ns.shape)
+    s = np.clip(elapsed_ns / blend_ns, 0.0, 1.0)
+    return s * s * (3.0 - 2.0 * s), 6.0 * s * (1.0 - s) * (NANOSECONDS / blend_ns)
 
 
-def _mixed(old: _Point, new: _Point, fade: tuple[float, float]) -> _Point:
-    """Part of the way from one trajectory to another, with the velocity that this makes."""
-    weight, rate = fade
-    positions = (1.0 - weight) * old[0] + weight * new[0]
-    velocities = (1.0 - weight) * old[1] + weight * new[1] + rate * (new[0] - old[0])
-    return positions, velocities
+@dataclass(frozen=True)
+class _Mixture:
+    """Parts of curves and of the hold in the merged trajectory; at each time they sum to 1.
+
+    Attributes:
+        weights: of the curves, shape (curves, n).
+        rates: of the weights, shape (curves, n) [1/s].
+        left: weight of the hold, shape (n,); 0 without one.
+        left_rate: its rate, shape (n,) [1/s].
+    """
+
+    weights: _Array
+    rates: _Array
+    left: _Array
+    left_rate: _Array
+
+    def positions(self, places: Places, hold: _Points | None) -> _Array:
+        """Shape (n, joints) [rad; m for carriages]."""
+        mixed = np.einsum("cn,cnj->nj", self.weights, places.positions())
+        return mixed if hold is None else mixed + self.left[:, None] * hold[0]
+
+    def velocities(self, places: Places, hold: _Points | None) -> _Array:
+        """Shape (n, joints) [rad/s; m/s for carriages]."""
+        mixed = np.einsum("cn,cnj->nj", self.weights, places.velocities())
+        mixed += np.einsum("cn,cnj->nj", self.rates, places.positions())
+        if hold is None:
+            return mixed
+        return mixed + self.left[:, None] * hold[1] + self.left_rate[:, None] * hold[0]
 
 
 class ChunkTimeline:
@@ -120,6 +107,24 @@ class ChunkTimeline:
         """Forgets all chunks, as between runs."""
         self._curves.clear()
 
+    def delay(self, by_ns: int) -> None:
+        """Moves all that is to come in time [ns], as a slow-down does."""
+        for curve in self._curves:
+            curve.delay(by_ns)
+        self._hold_start_ns += by_ns
+        self._hold = shifted(self._hold, by_ns)
+
+    def holds(self, now_ns: int) -> bool:
+        """Whether the rows to be executed are over and the arms shall wait for the next chunk."""
+        if not self._curves:
+            return False
+        newest = self._curves[-1]
+        return newest.chunk.execute_rows > 0 and newest.hold_ns <= now_ns
+
+    def waits(self, now_ns: int) -> bool:
+        """Whether a chunk is still to begin."""
+        return any(curve.start_ns > now_ns for curve in self._curves)
+
     def add(
         self,
         chunk: ActionChunk,
@@ -137,59 +142,103 @@ class ChunkTimeline:
         """
         self._prune(now_ns)
         curve = ChunkCurve(chunk, now_ns)
-        if not any(curve.chunk.covers(now_ns) for curve in self._curves):
-            self._curves = [c for c in self._curves if now_ns < c.start_ns]
+        held = self.holds(now_ns)
+        if held or not any(curve.covers(now_ns) for curve in self._curves):
+            if not held:
+                self._curves = [c for c in self._curves if now_ns < c.start_ns]
+            elif math.isnan(self.ensemble_coefficient):
+                self._curves.clear()
             self._rest(stop or _at_rest(hold, now_ns), [*self._curves, curve])
+            if held:  # the arms rest until the new chunk begins, whatever the others would do
+                self._hold_start_ns = curve.start_ns
             self._last = None
         self._curves.append(curve)
-        del self._curves[:-_MAX_CHUNKS]
+        alone = math.isnan(self.ensemble_coefficient)
+        del self._curves[: -(_MAX_FADING if alone else _MAX_MEMBERS)]
 
     def sample(self, now_ns: int) -> Sample | None:
-        """The merged trajectory at ``now_ns``, or None when no chunk covers it."""
+        """The merged trajectory at ``now_ns``, or None when no chunk covers it.
+
+        While the arms wait for the next chunk (``holds``), the time of the trajectory stands still.
+        """
+        if self.holds(now_ns):
+            self.delay(now_ns - self._curves[-1].hold_ns)
+            return None
         self._prune(now_ns)
         begun = [curve for curve in self._curves if curve.start_ns <= now_ns]
-        if not any(curve.chunk.covers(now_ns) for curve in begun):
+        if not any(curve.covers(now_ns) for curve in begun):
             self._pause([curve for curve in self._curves if curve.start_ns > now_ns], now_ns)
             return None
-        if math.isnan(self.ensemble_coefficient):
-            positions, velocities = self._cross_fade(begun, now_ns)
-        else:
-            positions, velocities = self._ensemble(begun, now_ns)
+        times_ns = np.array([min(now_ns, self._last_row_ns())])
+        mixture, places = self._mixture(begun, times_ns), Places(begun, times_ns)
+        hold = self._hold.sample_at(times_ns) if self._hold else None
+        positions = mixture.positions(places, hold)[0]
+        velocities = mixture.velocities(places, hold)[0]
         self._last = positions
         return Sample(positions, velocities, begun[-1].chunk)
 
-    def _cross_fade(self, begun: list[ChunkCurve], now_ns: int) -> _Point:
-        """Fades from the hold through each chunk to the newest, in order of arrival."""
-        point = begun[0].sample(now_ns) if self._hold is None else self._hold.sample(now_ns)
-        for curve in begun:
-            point = _mixed(point, curve.sample(now_ns), curve.fade(now_ns, self.blend_ns))
-        return point
+    def path(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Positions of the merged trajectory if no chunk is added, shape (n, joints) [rad; m].
 
-    def _ensemble(self, begun: list[ChunkCurve], now_ns: int) -> _Point:
+        Args:
+            times_ns: not before the time last sampled, shape (n,) [ns]. After the last row the
+                arms stay there.
+        """
+        end_ns = max(curve.end_ns for curve in self._curves) - 1
+        times_ns = np.minimum(times_ns, min(end_ns, self._last_row_ns()))
+        hold = self._hold.sample_at(times_ns) if self._hold else None
+        mixture = self._mixture(self._curves, times_ns)
+        return mixture.positions(Places(self._curves, times_ns), hold)
+
+    def _last_row_ns(self) -> int:
+        """When the last row to be executed is due, and the end of all times without one [ns]."""
+        newest = self._curves[-1]
+        if not newest.chunk.execute_rows:
+            return newest.end_ns + _LONG_NS
+        return newest.hold_ns - newest.chunk.period_ns
+
+    def _mixture(self, curves: list[ChunkCurve], times_ns: _Times) -> _Mixture:
+        if math.isnan(self.ensemble_coefficient):
+            return self._cross_fade(curves, times_ns)
+        return self._ensemble(curves, times_ns)
+
+    def _cross_fade(self, curves: list[ChunkCurve], times_ns: _Times) -> _Mixture:
+        """Fades from the hold through each chunk to the newest, in order of arrival."""
+        rise, rate = _smooth(times_ns - _starts(curves), self.blend_ns)
+        if self._hold is None:
+            rise[0], rate[0] = 1.0, 0.0
+        weights, rates = np.empty_like(rise), np.empty_like(rate)
+        left, left_rate = np.ones(len(times_ns)), np.zeros(len(times_ns))
+        for i in range(len(curves) - 1, -1, -1):
+            weights[i] = left * rise[i]
+            rates[i] = left_rate * rise[i] + left * rate[i]
+            left, left_rate = left * (1.0 - rise[i]), left_rate * (1.0 - rise[i]) - left * rate[i]
+        return _Mixture(weights, rates, left, left_rate)
+
+    def _ensemble(self, curves: list[ChunkCurve], times_ns: _Times) -> _Mixture:
         """Fades from the hold to the mean of all chunks, weighted by exp(-m i).
 
         ``i`` counts the older members. One that is half faded in or out counts half, so that no
         weight jumps when another member comes or goes.
         """
+        rise, rise_rate = _smooth(times_ns - _starts(curves), self.blend_ns)
+        ends = np.array([curve.end_ns for curve in curves])[:, None]
+        fall, fall_rate = _smooth(ends - times_ns, self.blend_ns)
+        presence, rate = rise * fall, rise_rate * fall - rise * fall_rate
         m = self.ensemble_coefficient
-        weights: list[float] = []
-        rates: list[float] = []
-        older, older_rate = 0.0, 0.0
-        for curve in begun:
-            rise, rise_rate = curve.fade(now_ns, self.blend_ns)
-            fall, fall_rate = curve.fade_out(now_ns, self.blend_ns)
-            presence, presence_rate = rise * fall, rise_rate * fall + rise * fall_rate
-            share = math.exp(-m * older)
-            weights.append(share * presence)
-            rates.append(share * (presence_rate - m * older_rate * presence))
-            older, older_rate = older + presence, older_rate + presence_rate
-        if not any(weights):
-            weights, rates = [1.0] * len(begun), [0.0] * len(begun)
-        mean = _weighted_mean([c.sample(now_ns) for c in begun], weights, rates)
-        if self._hold is None:
-            return mean
-        fade = _smooth(now_ns - self._hold_start_ns, self.blend_ns)
-        return _mixed(self._hold.sample(now_ns), mean, fade)
+        older = np.cumsum(presence, axis=0) - presence
+        share = np.exp(-m * older)
+        weights = share * presence
+        rates = share * (rate - m * (np.cumsum(rate, axis=0) - rate) * presence)
+        weights[:, ~weights.any(axis=0)] = 1.0
+        total, total_rate = weights.sum(axis=0), rates.sum(axis=0)
+        weights, rates = weights / total, (rates - weights * total_rate / total) / total
+        left, left_rate = np.zeros(len(times_ns)), np.zeros(len(times_ns))
+        if self._hold is not None:
+            fade, fade_rate = _smooth(times_ns - self._hold_start_ns, self.blend_ns)
+            left, left_rate = 1.0 - fade, -fade_rate
+            weights, rates = fade * weights, fade * rates + fade_rate * weights
+        return _Mixture(weights, rates, left, left_rate)
 
     def _pause(self, later: list[ChunkCurve], now_ns: int) -> None:
         """The arms hold what was sampled last until the ``later`` chunks begin."""
@@ -209,19 +258,19 @@ class ChunkTimeline:
             self._drop_faded(now_ns)
         else:
             self._drop_ended(now_ns)
-        if self._hold and _smooth(now_ns - self._hold_start_ns, self.blend_ns)[0] >= 1.0:
+        if self._hold and _faded(now_ns - self._hold_start_ns, self.blend_ns):
             self._hold = None
 
     def _drop_faded(self, now_ns: int) -> None:
         """Drops the chunks that a newer one has replaced altogether."""
         for i in range(len(self._curves) - 1, 0, -1):
-            if self._curves[i].fade(now_ns, self.blend_ns)[0] >= 1.0:
+            if _faded(now_ns - self._curves[i].start_ns, self.blend_ns):
                 del self._curves[:i]
                 return
 
     def _drop_ended(self, now_ns: int) -> None:
         """Drops the chunks that are over; a later one then begins where they have led."""
-        kept = [curve for curve in self._curves if now_ns < curve.chunk.t_end_ns]
+        kept = [curve for curve in self._curves if now_ns < curve.end_ns]
         over = len(kept) < len(self._curves)
         if over and kept and all(now_ns <= curve.start_ns for curve in kept):
             stop = self._hold if self._last is None else _at_rest(self._last, now_ns)
@@ -230,15 +279,15 @@ class ChunkTimeline:
         self._curves = kept
 
 
+def _starts(curves: list[ChunkCurve]) -> _Times:
+    """When the curves come into force, shape (curves, 1) [ns]."""
+    return np.array([curve.start_ns for curve in curves])[:, None]
+
+
+def _faded(elapsed_ns: int, blend_ns: int) -> bool:
+    """Whether a fade that began so long ago is over."""
+    return elapsed_ns >= blend_ns
+
+
 def _at_rest(positions: NDArray[np.float64], now_ns: int) -> Stop:
     return Stop(positions.copy(), np.zeros_like(positions), now_ns, 0)
-
-
-def _weighted_mean(points: list[_Point], weights: list[float], rates: list[float]) -> _Point:
-    """Mean of trajectories with weights that change at ``rates`` [1/s], of which not all are 0."""
-    w, r = np.array(weights), np.array(rates)
-    places = np.array([place for place, _ in points])
-    speeds = np.array([speed for _, speed in points])
-    total = w.sum()
-    positions = w @ places / total
-    return positions, (r @ (places - positions) + w @ speeds) / total

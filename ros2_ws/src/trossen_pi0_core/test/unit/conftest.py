@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,39 @@ MS = 1_000_000
 SECOND = 1000 * MS
 NAMES = ("a", "b")
 
-LIMITS = JointLimits(NAMES, np.full(2, -1.0), np.full(2, 1.0), np.full(2, 2.0), np.full(2, 10.0))
-CONFIG = ExecutorConfig(
-    limits=LIMITS,
-    move_limits=LIMITS.slowed(0.5),  # 1 rad/s, 10 rad/s^2
-    start_tolerance_s=0.1,  # 0.1 rad at the speed of a move
-    max_chunk_age_ns=1 * SECOND,
-    max_tick_ns=20 * MS,
-)
+
+def limits(acceleration: float) -> JointLimits:
+    """+-1 rad, 2 rad/s."""
+    two = np.ones(2)
+    return JointLimits(NAMES, -two, two, 2.0 * two, acceleration * two)
+
+
+def config(acceleration: float) -> ExecutorConfig:
+    """Moves with 1 rad/s and 10 rad/s^2."""
+    return ExecutorConfig(
+        limits=limits(acceleration),
+        move_limits=limits(10.0).slowed(0.5),
+        start_tolerance_s=0.1,  # 0.1 rad at the speed of a move
+        max_chunk_age_ns=1 * SECOND,
+        max_tick_ns=20 * MS,
+    )
 
 
 class Rig:
     """An executor, its clock, and the ids of one run."""
 
-    def __init__(self, measured: ArrayLike = (0.0, 0.0), *, blend_ms: int = 0) -> None:
+    def __init__(
+        self,
+        measured: ArrayLike = (0.0, 0.0),
+        *,
+        blend_ms: int = 0,
+        coefficient: float = math.nan,
+        acceleration: float = 1e4,
+    ) -> None:
         self.now = T0
-        self.timeline = ChunkTimeline(blend_ns=blend_ms * MS)
-        self.executor = MotionExecutor(CONFIG, self.timeline, np.asarray(measured), T0)
+        self.timeline = ChunkTimeline(blend_ns=blend_ms * MS, ensemble_coefficient=coefficient)
+        start = np.asarray(measured)
+        self.executor = MotionExecutor(config(acceleration), self.timeline, start, T0)
         self.chunk_id = 0
 
     @property
@@ -94,11 +111,17 @@ class Rig:
 
 @pytest.fixture
 def make_rig() -> type[Rig]:
-    """Makes rigs: ``make_rig(measured, blend_ms=...)``."""
+    """Makes rigs: ``make_rig(measured, blend_ms=..., acceleration=...)``."""
     return Rig
 
 
 @pytest.fixture
 def rig() -> Rig:
-    """A rig at zero, without a blend."""
+    """A rig at zero, without a blend, whose acceleration limits play no part in chunks."""
     return Rig()
+
+
+@pytest.fixture
+def gentle_rig() -> Rig:
+    """A rig at zero, without a blend, with 10 rad/s^2."""
+    return Rig(acceleration=10.0)

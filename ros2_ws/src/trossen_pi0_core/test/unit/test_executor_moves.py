@@ -109,7 +109,10 @@ def test_a_move_ends_a_starved_run(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("doing", ["holding", "moving", "executing", "ramping", "starved"])
-def test_hold_ends_what_is_under_way_and_brings_the_arms_to_rest(rig: Rig, doing: str) -> None:
+def test_hold_ends_what_is_under_way_and_brings_the_arms_to_rest(
+    gentle_rig: Rig, doing: str
+) -> None:
+    rig = gentle_rig
     if doing == "moving":
         rig.move()
     elif doing == "starved":

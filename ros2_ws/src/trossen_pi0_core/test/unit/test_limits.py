@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.limits import (
@@ -16,7 +14,6 @@ from trossen_pi0_core.limits import (
     WXAI_UPPER,
     WXAI_VELOCITY,
     JointLimits,
-    limit_step,
     per_joint,
 )
 
@@ -107,52 +104,3 @@ def test_one_arm_s_values_stand_for_all_arms() -> None:
     np.testing.assert_array_equal(per_joint(np.arange(14.0), 14, "x"), np.arange(14.0))
     with pytest.raises(ParameterError, match=r"x needs 7 values .each arm alike. or 14, got 6"):
         per_joint(np.arange(6.0), 14, "x")
-
-
-def test_a_step_inside_the_limits_is_taken_as_it_is() -> None:
-    step = limit_step(make_limits(), np.array([0.0, 0.01]), np.array([0.01, 0.0105]), 0.01)
-    np.testing.assert_array_equal(step.positions, [0.01, 0.0105])
-    assert (step.position_limited, step.speed_limited) == (False, False)
-
-
-def test_a_step_that_is_too_fast_is_shortened_along_its_path() -> None:
-    # Joint a may go 0.02 in 10 ms and wants 0.08: a quarter of the whole step is taken.
-    step = limit_step(make_limits(), np.array([0.0, 0.01]), np.array([0.08, 0.012]), 0.01)
-    np.testing.assert_allclose(step.positions, [0.02, 0.0105], rtol=1e-12)
-    assert (step.position_limited, step.speed_limited) == (False, True)
-
-
-def test_a_target_outside_the_positions_ends_at_the_limit() -> None:
-    step = limit_step(make_limits(), np.array([0.99, 0.0399]), np.array([1.5, 0.05]), 0.01)
-    np.testing.assert_array_equal(step.positions, [1.0, 0.04])
-    assert (step.position_limited, step.speed_limited) == (True, False)
-
-
-def test_rounding_is_no_event() -> None:
-    step = limit_step(make_limits(), np.array([1.0, 0.0]), np.array([1.0 + 1e-12, -1e-12]), 0.01)
-    np.testing.assert_array_equal(step.positions, [1.0, 0.0])
-    assert (step.position_limited, step.speed_limited) == (False, False)
-
-
-_inside = st.tuples(st.floats(-1.0, 1.0), st.floats(0.0, 0.04))
-_anywhere = st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
-
-
-@given(previous=_inside, target=_anywhere, dt_s=st.floats(1e-6, 1.0))
-def test_no_step_is_too_fast_or_leaves_the_positions_or_the_path(
-    previous: tuple[float, float], target: tuple[float, float], dt_s: float
-) -> None:
-    limits = make_limits()
-    start, goal = np.array(previous), np.array(target)
-    step = limit_step(limits, start, goal, dt_s).positions - start
-    assert np.isfinite(step).all()
-    assert (np.abs(step) <= limits.velocity * dt_s * (1 + 1e-9) + 1e-15).all()
-    end = start + step
-    assert (end >= limits.lower - 1e-15).all()
-    assert (end <= limits.upper + 1e-15).all()
-    wanted = np.clip(goal, limits.lower, limits.upper) - start
-    assert abs(step[0] * wanted[1] - step[1] * wanted[0]) < 1e-12  # parallel
-    assert (step * wanted >= 0.0).all()
-    result = limit_step(limits, start, goal, dt_s).positions
-    assert (result >= limits.lower).all()
-    assert (result <= limits.upper).all()

@@ -31,6 +31,8 @@ class Feedback:
         velocities: shape (joints,) [rad/s; m/s].
         efforts: shape (joints,) [N m; N].
         complete: whether all arms are there.
+        sent_s: when the last of the drivers had taken its newest command, on the monotonic clock
+            [s]; 0 when there was none.
     """
 
     names: tuple[str, ...]
@@ -38,6 +40,7 @@ class Feedback:
     velocities: NDArray[np.float64]
     efforts: NDArray[np.float64]
     complete: bool
+    sent_s: float = 0.0
 
 
 class ArmGroup:
@@ -166,6 +169,7 @@ class ArmGroup:
             _joined([reading.velocities for reading in readings]),
             _joined([reading.efforts for reading in readings]),
             complete,
+            max(member.sent_s for member in self._members),
         )
 
     def repair(self, *, enable: bool) -> None:

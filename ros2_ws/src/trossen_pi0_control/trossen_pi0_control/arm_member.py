@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,7 @@ class ArmMember:
         failure: why it has failed; empty while it has not.
         reading: newest live feedback.
         still_s: for how long the feedback has stood still [s].
+        sent_s: when its driver had taken the last command, on the monotonic clock [s].
     """
 
     arm: Arm
@@ -39,6 +41,7 @@ class ArmMember:
     failure: str = ""
     reading: ArmReading | None = None
     still_s: float = 0.0
+    sent_s: float = 0.0
     # Held while the driver is called in a cycle, and to attach and detach.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -119,6 +122,7 @@ class ArmMember:
             try:
                 if positions is not None:
                     self.arm.command(positions[self.joints])
+                    self.sent_s = time.monotonic()
                 reading = self.arm.read()
             except DriverError as error:
                 # The driver would raise at each further call, and log it each time.

@@ -12,10 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_control.arm_group import ArmGroup, Feedback
+from trossen_pi0_control.guards import Guards
 from trossen_pi0_control.moves import Move, MoveRequest
 from trossen_pi0_control.pacing import RateGrid, Tick, paced
 from trossen_pi0_control.reports import Listener, Snapshot
-from trossen_pi0_control.settings import apply_live, executor_config, named_poses, with_live
+from trossen_pi0_control.settings import (
+    apply_live,
+    executor_config,
+    named_poses,
+    nanoseconds,
+    with_live,
+)
 from trossen_pi0_control.tick_statistics import TickStatistics
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.errors import DriverError, MoveRejectedError
@@ -38,7 +45,8 @@ _NOT_ACTIVE = "the arm controller is not active"
 class ControlLoop:
     """Owns the motion executor and the control thread of one activation.
 
-    ``start`` and ``stop`` belong to the owner and are called once. The other methods may be called
+    ``start`` and ``stop`` belong to the owner and are called once, ``watch_driver`` to one other
+    thread than the control thread. The other methods may be called
     by any thread; they take the executor's lock for some tenths of a millisecond, and only
     ``clear_fault`` blocks longer. No driver is called under the lock.
     """
@@ -51,6 +59,7 @@ class ControlLoop:
         *,
         now_ns: Callable[[], int],
         listener: Listener,
+        simulated: Callable[[], bool] = lambda: False,
     ) -> None:
         """Takes connected arms.
 
@@ -60,6 +69,7 @@ class ControlLoop:
             limits: the tighter of the configured and the arms' own limits, at full speed.
             now_ns: ROS time [ns]; called by any thread.
             listener: told what happens.
+            simulated: whether ROS time comes from /clock at present; called by the control thread.
 
         Raises:
             ParameterError: a configured pose lies outside the limits.
@@ -79,6 +89,9 @@ class ControlLoop:
         self._executor: MotionExecutor | None = None
         self._timeline = ChunkTimeline()
         self._statistics = TickStatistics(self._period_s)
+        self._guards = Guards(params, simulated)
+        self._sent_ns: int | None = None
+        self._cycle = 0  # number of the driver cycle under way, negative between two
         self._move: Move | None = None
         self._estops = 0
         self._crash = ""
@@ -157,6 +170,7 @@ class ControlLoop:
         """
         with self._lock:
             self._require().submit(chunk, self._now_ns())
+            self._guards.took(chunk, self._params)
 
     def count_rejected(self, reason: str) -> None:
         """Counts a chunk that was malformed."""
@@ -176,12 +190,21 @@ class ControlLoop:
             if executor is None:
                 raise MoveRejectedError(_NOT_ACTIVE)
             goal = request.goal(self._config.limits.names, executor.command, self._poses)
-            self._watch_move(executor, self._now_ns())
+            self._watch_move(executor)
             motion = executor.start_move(goal, request.scale, self._now_ns())
             if self._move is not None:
                 self._move.conclude(self._measured)  # it was settling
             self._move = Move(goal, motion, sent=self._sends)
             return self._move
+
+    def hold(self, reason: str) -> None:
+        """Ends the run or the move under way; the arms come to rest.
+
+        Raises:
+            DriverError: the controller is not active.
+        """
+        with self._lock:
+            self._require().hold(reason)
 
     def stop_move(self, move: Move, reason: str) -> None:
         """Ends a move where the arms are; does nothing when it is over."""
@@ -239,6 +262,15 @@ class ControlLoop:
             executor.clear(self._group.pose(), self._now_ns())
         return f"cleared; connected anew: {failed}" if failed else "cleared"
 
+    def watch_driver(self) -> None:
+        """Faults when the control thread is stuck in a driver call; to be called regularly.
+
+        The arms then hold the last set-point. The control thread goes on when the call returns.
+        """
+        with self._lock:
+            if self._executor:
+                self._guards.watch_call(self._executor, self._cycle, time.monotonic_ns())
+
     def snapshot(self) -> Snapshot | None:
         """The present state; None when the controller is not active."""
         with self._lock:
@@ -279,24 +311,35 @@ class ControlLoop:
             self._listener.on_state(executor.state, executor.reason)
 
     def _tick(self, tick: Tick) -> None:
-        now_ns = self._now_ns()
+        now_ns, now_s = self._now_ns(), time.monotonic()
         with self._lock:
             executor = self._require()
-            command = executor.tick(now_ns)
+            self._guards.watch_clock(executor, now_ns, nanoseconds(now_s))
+            command = executor.tick(now_ns, sent_ns=self._sent_ns)
         sent = command.positions if self._sends and command.active else None
         began_s = time.monotonic()
+        self._cycle = 1 - self._cycle
         feedback = self._group.cycle(sent, tick.elapsed_s)
+        self._cycle = -self._cycle
         ended_s = time.monotonic()
         stamp_ns = self._now_ns()
         self._measured = feedback.positions if feedback.complete else None
+        self._sent_ns = None if sent is None else now_ns + nanoseconds(feedback.sent_s - now_s)
         with self._lock:
             self._statistics.add(tick.lateness_s, ended_s - began_s)
             self._watch_arms(executor)
-            self._watch_move(executor, now_ns)
+            self._guards.watch_cycle(
+                executor,
+                now_ns,
+                feedback,
+                round_trip_ns=nanoseconds(ended_s - began_s),
+                elapsed_ns=nanoseconds(tick.elapsed_s),
+            )
+            self._watch_move(executor)
             self._at_rest = not command.active or _resting(command, feedback)
             state = (executor.state, executor.reason)
         self._report(state, stamp_ns, feedback)
-        if command.active and state[0] not in _HALTED and self._command_grid.due(now_ns):
+        if command.active and self._command_grid.due(now_ns):
             self._listener.on_command(now_ns, command)
 
     def _report(self, state: tuple[State, str], stamp_ns: int, feedback: Feedback) -> None:
@@ -313,7 +356,7 @@ class ControlLoop:
             executor.fault("; ".join(failures.values()))
         self._told_failures = failures
 
-    def _watch_move(self, executor: MotionExecutor, now_ns: int) -> None:
+    def _watch_move(self, executor: MotionExecutor) -> None:
         move = self._move
         if move is None:
             return
@@ -322,7 +365,7 @@ class ControlLoop:
             return
         arrived = np.allclose(executor.command, move.goal, rtol=0.0, atol=_GOAL_TOLERANCE)
         if executor.state == State.HOLDING and arrived:
-            if move.settle(self._measured, now_ns):
+            if move.settle(self._measured, time.monotonic_ns()):
                 self._move = None
         elif move.settling and executor.state not in _HALTED:
             move.conclude(self._measured)

@@ -97,7 +97,7 @@ class MoveOutcome:
 
 
 class Move:
-    """A MoveTo motion under way. The control loop updates it; any thread may read it."""
+    """A MoveTo motion under way. The control loop updates it; one other thread may read it."""
 
     def __init__(self, goal: NDArray[np.float64], motion: PointToPoint, *, sent: bool) -> None:
         """Begins with the plan.
@@ -112,6 +112,7 @@ class Move:
         self.motion = motion
         self.outcome: MoveOutcome | None = None
         self._settle_until_ns: int | None = None
+        self._fraction = 0.0
 
     def follow(self, motion: PointToPoint) -> None:
         """Takes the motion as it is planned now; a late tick shifts it in time."""
@@ -123,7 +124,7 @@ class Move:
         Args:
             measured: positions, shape (joints,) [rad; m for carriages]; None when some are not
                 known.
-            now_ns: present time [ns].
+            now_ns: present time of a clock that is never set [ns].
         """
         if self._settle_until_ns is None:
             self._settle_until_ns = now_ns + _SETTLE_NS
@@ -152,8 +153,10 @@ class Move:
         return float("nan") if measured is None else float(np.max(np.abs(measured - self.goal)))
 
     def fraction(self, now_ns: int) -> float:
-        """Part of the planned time that is over, 0..1."""
-        return self.motion.fraction(now_ns)
+        """Part of the planned time that is over, 0..1; never less than it was."""
+        # A stall shows when the next tick shifts the motion: until then it seemed further on.
+        self._fraction = max(self._fraction, self.motion.fraction(now_ns))
+        return self._fraction
 
     def remaining_s(self, now_ns: int) -> float:
         """Planned time left [s]."""

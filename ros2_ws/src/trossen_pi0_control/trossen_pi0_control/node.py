@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import ROSClock
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -18,10 +19,11 @@ from trossen_pi0_control.arm_group import ArmGroup, Feedback
 from trossen_pi0_control.control_loop import ControlLoop
 from trossen_pi0_control.messages import diagnosis, status_msg
 from trossen_pi0_control.moves import Move, MoveRequest
+from trossen_pi0_control.parking import park
 from trossen_pi0_control.trossen import trossen_arms
 from trossen_pi0_control.workers import run_in_thread
 from trossen_pi0_core.errors import ChunkRejectedError, MoveRejectedError, TrossenPi0Error
-from trossen_pi0_core.execution import Command, State
+from trossen_pi0_core.execution import Command, Counters, State
 from trossen_pi0_core.parameters import ArmControllerParameters
 from trossen_pi0_msgs.action import MoveTo
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus
@@ -56,6 +58,7 @@ class ArmController(ManagedNode):
         self._params = NodeParameters(self, ArmControllerParameters, self._on_parameters)
         self._group: ArmGroup | None = None
         self._loop: ControlLoop | None = None
+        self._counters: Counters | None = None  # of the last diagnosis
         self._joint_states = self.create_publisher(JointState, "joint_states", COMMANDS)
         topic = "planned_command" if self._params.value.mode == "test" else "command"
         self._commands = self.create_publisher(JointState, f"{NODE}/{topic}", COMMANDS)
@@ -100,13 +103,20 @@ class ArmController(ManagedNode):
         assert self._group is not None
         loop = self._make_loop(self._group)
         loop.start(self._patience_s)
+        self._counters = None
         self._loop = loop
 
     @override
     def deactivate(self) -> None:
         loop, self._loop = self._loop, None
-        if loop:
-            loop.stop(self._patience_s)
+        if loop is None:
+            return
+        params = self._params.value
+        if params.shutdown_pose and params.mode != "test":
+            # The first signal has brought us here, or comes while a transition does this.
+            skip = self.hurry if self.stopping.is_set() else self.stopping
+            park(loop, params.shutdown_pose, params.shutdown_timeout_s, skip)
+        loop.stop(self._patience_s)
 
     @override
     def cleanup(self) -> None:
@@ -121,7 +131,16 @@ class ArmController(ManagedNode):
     def _make_loop(self, group: ArmGroup) -> ControlLoop:
         params = self._params.value
         limits = group.tightened(params.limits)
-        return ControlLoop(group, params, limits, now_ns=self._now_ns, listener=self)
+        clock = self.get_clock()
+        assert isinstance(clock, ROSClock)
+        return ControlLoop(
+            group,
+            params,
+            limits,
+            now_ns=self._now_ns,
+            listener=self,
+            simulated=lambda: clock.ros_time_is_active,
+        )
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
@@ -208,6 +227,8 @@ class ArmController(ManagedNode):
         return response
 
     def _publish_status(self) -> None:
+        if self._loop:
+            self._loop.watch_driver()
         snapshot = self._loop.snapshot() if self._loop else None
         if snapshot:
             mode = self._params.value.mode
@@ -218,7 +239,8 @@ class ArmController(ManagedNode):
         if snapshot:
             params = self._params.value
             addresses = dict(zip(params.arms, params.arm_addresses, strict=True))
-            self._diagnostics.publish(*diagnosis(snapshot, params.mode, addresses))
+            self._diagnostics.publish(*diagnosis(snapshot, params.mode, addresses, self._counters))
+            self._counters = snapshot.counters
 
     # MoveTo -------------------------------------------------------------------------------------
 

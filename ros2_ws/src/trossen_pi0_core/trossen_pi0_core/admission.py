@@ -7,10 +7,15 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.errors import JointError, MoveRejectedError
+from trossen_pi0_core.execution import ExecutorConfig
 from trossen_pi0_core.limits import JointLimits
 
 SMALLEST_VELOCITY_SCALE = 1e-3
 """A slower MoveTo is a mistake: it would take hours."""
+
+
+_FUTURE_NS = NANOSECONDS // 10
+"""So far may the clocks of the machines differ [ns]; what is stamped later is from another time."""
 
 
 def timing_problem(chunk: ActionChunk, now_ns: int, max_age_ns: int) -> str:
@@ -26,8 +31,9 @@ def timing_problem(chunk: ActionChunk, now_ns: int, max_age_ns: int) -> str:
     allowed = f"allowed are {_seconds(max_age_ns, 2)}"
     if age_ns > max_age_ns:
         return too_old(age_ns, max_age_ns)
-    if age_ns < -max_age_ns:
-        return f"its observation is stamped {_seconds(-age_ns, 2)} in the future, {allowed}"
+    if age_ns < -_FUTURE_NS:
+        ahead = f"its observation is stamped {_seconds(-age_ns, 2)} in the future"
+        return f"{ahead}, allowed are {_seconds(_FUTURE_NS, 2)}"
     if chunk.t_end_ns <= now_ns:
         return f"all its rows are past, by {_seconds(now_ns - chunk.t_end_ns, 3)}"
     if wait_ns > max_age_ns:
@@ -44,6 +50,14 @@ def first_row(chunk: ActionChunk, now_ns: int, limits: JointLimits) -> NDArray[n
     """The row of a chunk in force at ``now_ns``, moved inside the limits, shape (joints,)."""
     row = min(max(0, now_ns - chunk.t_first_ns) // chunk.period_ns, chunk.horizon - 1)
     return np.clip(chunk.positions[row], limits.lower, limits.upper)
+
+
+def is_far(
+    config: ExecutorConfig, command: NDArray[np.float64], first: NDArray[np.float64]
+) -> bool:
+    """Whether a run whose first row this is, shape (joints,), shall begin with a ramp to it."""
+    distance_s = np.max(np.abs(first - command) / config.move_limits.velocity)
+    return bool(distance_s > config.start_tolerance_s)
 
 
 def check_goal(limits: JointLimits, goal: NDArray[np.float64], velocity_scale: float) -> None:

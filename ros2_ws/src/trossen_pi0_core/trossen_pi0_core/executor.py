@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.admission import check_goal, first_row, holdable, timing_problem, too_old
+from trossen_pi0_core.admission import (
+    check_goal,
+    first_row,
+    holdable,
+    is_far,
+    timing_problem,
+    too_old,
+)
 from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import ChunkRejectedError, MoveRejectedError
 from trossen_pi0_core.execution import Command, Counters, ExecutorConfig, State
@@ -21,6 +28,9 @@ from trossen_pi0_core.timeline import ChunkTimeline
 __all__ = ["Command", "Counters", "ExecutorConfig", "MotionExecutor", "State"]
 
 _Positions = NDArray[np.float64]
+
+_THERE = 1e-9
+"""Distance from the goal that is arithmetic [rad; m for carriages]."""
 
 
 class MotionExecutor:
@@ -121,10 +131,10 @@ class MotionExecutor:
         run = run or self._begin_run(chunk)
         run.last_chunk_id = chunk.chunk_id
         run.ending = chunk.last
-        if self._needs_ramp(run, chunk, now_ns):
-            run.ramp = self._filter.plan(
-                first_row(chunk, now_ns, self.config.limits), self._tick_ns, now_ns, 1.0
-            )
+        first = first_row(chunk, now_ns, self.config.limits)
+        # A run ramps at most once: a policy in motion always leads the arms.
+        if not run.begun and is_far(self.config, self.command, first):
+            run.ramp = self._filter.plan(first, self._tick_ns, now_ns, 1.0)
             self._enter(State.RAMPING, "moving to the first row of the run")
             return
         run.chunk = chunk
@@ -155,14 +165,6 @@ class MotionExecutor:
     def _begin_run(self, chunk: ActionChunk) -> Run:
         self._forget_run()
         return self._runs.begin(chunk)
-
-    def _needs_ramp(self, run: Run, chunk: ActionChunk, now_ns: int) -> bool:
-        """A run ramps at most once, to its first row; a policy in motion always leads the arms."""
-        if run.begun:
-            return False
-        distance = np.abs(first_row(chunk, now_ns, self.config.limits) - self.command)
-        distance_s = np.max(distance / self.config.move_limits.velocity)
-        return bool(distance_s > self.config.start_tolerance_s)
 
     def _stop_run(self, run_id: str) -> None:
         """The policy has stopped a run: the arms come to rest if it is the one in force."""
@@ -333,22 +335,21 @@ class MotionExecutor:
 
     def _advance(self, now_ns: int, step_ns: int) -> None:
         """One step of whatever is under way; without anything the arms come to rest."""
-        target = self._planned(now_ns)
-        if target is not None:
-            self._filter.toward(target, step_ns)
+        motion = self._planned(now_ns)
+        if motion is not None:
+            self._filter.toward(motion.sample(now_ns)[0], step_ns)
+            # The filter may be a few steps late, as where the goal lies at a position limit.
+            if now_ns >= motion.t_end_ns and np.allclose(self.command, motion.goal, 0.0, _THERE):
+                self._arrived(now_ns)
         elif self._follows_chunks(now_ns):
             self.timeline.delay(self._filter.along(self.timeline, now_ns, step_ns))
         elif not self._halted or self._retreat is not None:
             self._filter.brake(now_ns, step_ns)
 
-    def _planned(self, now_ns: int) -> _Positions | None:
-        """Where the retreat, the move or the ramp leads; None when there is none, or not yet."""
+    def _planned(self, now_ns: int) -> PointToPoint | None:
+        """The retreat, the move or the ramp; None when there is none, or not yet."""
         motion = self._retreat or self._move or (self._run.ramp if self._run else None)
-        if motion is None or now_ns < motion.t_start_ns:
-            return None
-        if now_ns >= motion.t_end_ns:
-            self._arrived(now_ns)
-        return motion.sample(now_ns)[0]
+        return None if motion is None or now_ns < motion.t_start_ns else motion
 
     def _arrived(self, now_ns: int) -> None:
         if self._retreat is not None:

@@ -1,13 +1,17 @@
-"""When the policy is asked again."""
+"""When the policy is asked again, how long its answers take, and whether the clock jumped."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
 from trossen_pi0_core.contract import NANOSECONDS
+
+_FAR = 3
+_FORGIVEN = 2
 
 
 class InferenceSchedule:
@@ -72,3 +76,97 @@ class LatencyWindow:
     def quantiles(self, fractions: Sequence[float]) -> list[float]:
         """Several quantiles [s]; NaN before the first latency."""
         return [self.quantile(fraction) for fraction in fractions]
+
+
+class DelayEstimate:
+    """The expected time from an observation's stamp to the moment its chunk can be executed.
+
+    A quantile of recent delays plus an allowance for the way to the arm controller. Up to two
+    delays of more than three times the median are forgotten: an inference that compiles says
+    nothing about the next one. Not thread-safe.
+    """
+
+    def __init__(
+        self, quantile: float = 0.9, *, size: int = 50, transport_ns: int = 10_000_000
+    ) -> None:
+        """Args:
+        quantile: of the delays, 0..1; may be changed at any time.
+        size: delays that are remembered.
+        transport_ns: from the publication of a chunk to the controller's next tick [ns].
+        """
+        self.quantile = quantile
+        self._transport_ns = transport_ns
+        self._delays: deque[int] = deque(maxlen=size)
+
+    def __len__(self) -> int:
+        return len(self._delays)
+
+    def add(self, delay_ns: int) -> None:
+        """Takes the time from an observation's stamp to its chunk's publication [ns].
+
+        A negative one is no delay but a clock that was set, and is ignored.
+        """
+        if delay_ns >= 0:
+            self._delays.append(delay_ns)
+
+    def clear(self) -> None:
+        """Forgets all delays."""
+        self._delays.clear()
+
+    @property
+    def expected_ns(self) -> int | None:
+        """The expected delay [ns]; None before the first."""
+        if not self._delays:
+            return None
+        delays = sorted(self._delays)
+        median = delays[(len(delays) - 1) // 2]
+        usual = [delay for delay in delays if delay <= _FAR * median]
+        if len(delays) - len(usual) <= _FORGIVEN:
+            delays = usual
+        return round(float(np.quantile(delays, self.quantile))) + self._transport_ns
+
+    @property
+    def expected_s(self) -> float:
+        """The expected delay [s]; NaN before the first."""
+        expected_ns = self.expected_ns
+        return math.nan if expected_ns is None else expected_ns / NANOSECONDS
+
+    def rows(self, period_ns: int) -> int | None:
+        """The rows of a chunk that pass during the expected delay; None before the first.
+
+        Args:
+            period_ns: time between two rows [ns].
+        """
+        expected_ns = self.expected_ns
+        return None if expected_ns is None else -(-expected_ns // period_ns)
+
+
+class ClockWatch:
+    """Notices when ROS time was set, by a steady clock beside it. Not thread-safe; times in ns.
+
+    Time that stands still, or passes slower or faster as in simulation, was not set.
+    """
+
+    def __init__(self, back_ns: int = NANOSECONDS // 10, ahead_ns: int = NANOSECONDS) -> None:
+        """Args:
+        back_ns: a smaller step back between two looks is no jump [ns].
+        ahead_ns: a smaller step ahead is no jump [ns]; simulated time comes in small steps.
+        """
+        self._back_ns = back_ns
+        self._ahead_ns = ahead_ns
+        self._last: tuple[int, int] | None = None
+
+    def jump_ns(self, now_ns: int, steady_ns: int) -> int:
+        """By how much ROS time was set since the last look [ns]; 0 when it was not.
+
+        Args:
+            now_ns: ROS time [ns].
+            steady_ns: a clock that is never set [ns].
+        """
+        last, self._last = self._last, (now_ns, steady_ns)
+        if last is None:
+            return 0
+        elapsed_ns = now_ns - last[0]
+        jump_ns = elapsed_ns - (steady_ns - last[1])
+        jumped = elapsed_ns < -self._back_ns or jump_ns > self._ahead_ns
+        return jump_ns if jumped else 0

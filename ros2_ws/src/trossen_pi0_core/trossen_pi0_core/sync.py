@@ -24,7 +24,8 @@ class SyncTolerances:
 
     Attributes:
         sync_ns: largest distance between a picture's stamp and the joint state's [ns].
-        max_age_ns: largest age of the joint state [ns].
+        max_age_ns: largest age of the joint state and of each camera's newest picture [ns]; nothing
+            may be stamped further in the future either.
     """
 
     sync_ns: int
@@ -114,7 +115,7 @@ class ObservationAssembler:
         stamps = self._streams[camera].stamps
         if not stamps:
             return "no picture received"
-        limit = self.tolerances.max_age_ns + self.tolerances.sync_ns
+        limit = self.tolerances.max_age_ns
         age = now_ns - stamps[-1]
         if age > limit:
             return f"newest picture is {age / NANOSECONDS:.2f} s old"

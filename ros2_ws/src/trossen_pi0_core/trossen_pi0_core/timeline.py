@@ -17,8 +17,6 @@ from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.curves import ChunkCurve, Places
 from trossen_pi0_core.motion import Stop, shifted
 
-__all__ = ["ChunkCurve", "ChunkTimeline", "Sample"]
-
 _MAX_MEMBERS = 64
 _LONG_NS = 1 << 60
 _MAX_FADING = 8

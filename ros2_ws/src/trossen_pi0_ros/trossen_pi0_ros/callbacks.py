@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 
 
 class CallbackThread:
@@ -53,6 +55,17 @@ class CallbackThread:
     def start(self) -> None:
         """Begins to run callbacks."""
         self._thread.start()
+
+    def call(self, function: Callable[[], Any]) -> Future:
+        """Has the thread call a function; may be called from any thread. Keeps no order.
+
+        Requests of an action client belong here: rclpy's sends them before it knows that it waits
+        for an answer, and drops an answer that another thread has taken by then.
+
+        Returns:
+            What the function returns; a future that it returns is not waited for.
+        """
+        return self._executor.create_task(function)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Lets the callback under way end and waits for the thread, but not for ever."""

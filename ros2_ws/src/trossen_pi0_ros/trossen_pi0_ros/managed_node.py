@@ -25,12 +25,14 @@ class ManagedNode(LifecycleNode):
     Attributes:
         active: between ``activate`` and ``deactivate``.
         stopping: set when the process shall end; a long wait in a transition ends then.
+        hurry: set when it shall end at once, by a second signal: what is optional is left out.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.active = False
         self.stopping = threading.Event()
+        self.hurry = threading.Event()
         for service in self.services:
             if service.srv_name.endswith("/change_state"):
                 change: Callable[..., Any] = service.callback

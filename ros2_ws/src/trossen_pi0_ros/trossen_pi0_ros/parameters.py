@@ -38,7 +38,11 @@ class NodeParameters(Generic[P]):
     """
 
     def __init__(
-        self, node: Node, cls: type[P], on_change: Callable[[P], None] | None = None
+        self,
+        node: Node,
+        cls: type[P],
+        on_change: Callable[[P], None] | None = None,
+        on_check: Callable[[P, P], None] | None = None,
     ) -> None:
         """Declares the parameters; values come from launch files, YAML and the command line.
 
@@ -46,12 +50,15 @@ class NodeParameters(Generic[P]):
             node: node to declare on.
             cls: class made by ``trossen_pi0_core.parameters.spec.parameters``.
             on_change: called with the new parameters after each accepted change.
+            on_check: called with the present and the proposed parameters, which fit the dataclass;
+                raises ParameterError to refuse what only the running node can judge.
 
         Raises:
             ParameterError: a value that is not allowed, or one for an unknown parameter.
         """
         self._specs = {spec.name: spec for spec in specs(cls)}
         self._on_change = on_change
+        self._on_check = on_check
         self._refuse_unknown(node)
         values = {spec.name: _declare(node, spec) for spec in self._specs.values()}
         self.value: P = from_values(cls, values)
@@ -79,7 +86,9 @@ class NodeParameters(Generic[P]):
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
-            replaced(self.value, self._changes(parameters))
+            proposed = replaced(self.value, self._changes(parameters))
+            if self._on_check:
+                self._on_check(self.value, proposed)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

@@ -35,14 +35,15 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     The node's callbacks run on one thread, its owner. After that thread has ended ``close`` is
     called on the main thread, if the node has one, so that hardware is released on every way out.
     A managed node whose parameters say ``autostart`` is configured and activated before it spins,
-    on the same thread; a signal in the meantime sets its ``stopping``.
+    on the same thread; a signal in the meantime sets its ``stopping``. A second signal sets its
+    ``hurry``.
 
     Returns:
         0 after a signal, 1 when the start or a callback failed, 2 when the node could not be made.
     """
-    stop = threading.Event()
+    stop, hurry = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
     _end_with_parent()
     words = list(args) if args is not None else None
     try:
@@ -56,6 +57,8 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         sys.stderr.write(f"error: {error}\n")
         rclpy.try_shutdown()
         return EXIT_USAGE
+    if isinstance(node, ManagedNode):
+        node.hurry = hurry
     try:
         return _spin(node, stop)
     finally:

@@ -1,12 +1,14 @@
 """Serves two simulated arms until stdin ends; a process of its own, to be killed and frozen.
 
 Usage: ``python arm_servers.py LEFT_ADDRESS RIGHT_ADDRESS``. Says "ready". Takes lines such as
-``fault 0 overheated`` or ``freeze 1``, and says "done" after each; after ``modes 0`` it says the
-modes of that arm's joints.
+``fault 0 overheated``, ``freeze 1`` (it falls silent), ``stall 1`` (it repeats its last answer),
+``thaw 1``, ``end 0`` and ``serve 0`` (its ports), and says "done" after each; after ``modes 0`` it
+says the modes of that arm's joints.
 """
 
 import sys
 
+from trossen_pi0_sim.arm_server import ArmServer
 from trossen_pi0_sim.simulation import Simulation
 from trossen_pi0_sim.world import World
 
@@ -22,8 +24,15 @@ def main() -> None:
             server.inject_fault(text)
         elif action == "freeze":
             server.freeze(silent=True)
+        elif action == "stall":
+            server.freeze()
         elif action == "thaw":
             server.thaw()
+        elif action == "end":
+            server.stop()
+        elif action == "serve":
+            simulation.servers[int(arm)] = ArmServer(server.sim, server.host)
+            simulation.servers[int(arm)].start()
         if action == "modes":
             say(" ".join(sorted({mode.name for mode in server.modes})))
         else:

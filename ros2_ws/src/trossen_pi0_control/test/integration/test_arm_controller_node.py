@@ -57,7 +57,9 @@ def test_chunks_are_executed_at_their_time_and_then_held(servers, start, operato
             chunk = first if stamp_ns < second.t_first_ns else second
             errors.append(np.abs(np.array(command.position) - row_at(chunk, stamp_ns)).max())
     assert len(errors) > 80
-    assert np.quantile(errors, 0.9) < 1e-3  # after a stall it takes a tick to catch up
+    # Getting to 0.4 rad/s within the acceleration delays what is to come, and so does each stall.
+    assert np.quantile(errors, 0.9) < 0.4 * 0.15
+    assert np.median(np.abs(np.diff(errors))) < 1e-3
     # it holds the last row, and the arms are there
     np.testing.assert_allclose(commands[-1].position, second.positions[-1], atol=1e-9)
     np.testing.assert_allclose(operator.pose(), second.positions[-1], atol=0.01)

@@ -45,6 +45,8 @@ class FakeArm:
         self.allowed = ArmLimits(*(np.array(v) for v in (WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY)))
         self.positions = STAGED.copy()
         self.noise = np.zeros(7)
+        self.efforts = np.zeros(7)
+        self.slow_s = 0.0
         self.obstacle = 0.0
         self.calls: list[str] = []
         self.commands: list[NDArray[np.float64]] = []
@@ -71,10 +73,16 @@ class FakeArm:
 
     def read(self) -> ArmReading:
         self._fail("read")
+        time.sleep(self.slow_s)
         if not self.frozen:
             self._header += 1
-        zeros = np.zeros(7)
-        return ArmReading(self.positions + self.noise, zeros, zeros, self._header, self._header)
+        return ArmReading(
+            self.positions + self.noise,
+            np.zeros(7),
+            self.efforts.copy(),
+            self._header,
+            self._header,
+        )
 
     def command(self, positions: NDArray[np.float64]) -> None:
         self._fail("command")
@@ -119,8 +127,16 @@ class Rig:
 
     def __init__(self, **changes: Any) -> None:
         self.params = ArmControllerParameters(
-            **{"command_rate": 100.0, "driver_stale_s": 0.1, "blend_s": 0.0, **changes}
+            **{
+                "command_rate": 100.0,
+                "driver_stale_s": 0.1,
+                "round_trip_limit_s": 0.5,  # the machine may be busy
+                "blend_s": 0.0,
+                **changes,
+            }
         )
+        self.clock_offset_ns = 0
+        self.simulated = False
         self.left, self.right = self.arms = [
             FakeArm("left", "127.0.0.32"),
             FakeArm("right", "127.0.0.33"),
@@ -134,8 +150,16 @@ class Rig:
         self.group.connect(threading.Event())
         limits = self.group.tightened(self.params.limits)
         return ControlLoop(
-            self.group, self.params, limits, now_ns=time.time_ns, listener=self.heard
+            self.group,
+            self.params,
+            limits,
+            now_ns=self.now_ns,
+            listener=self.heard,
+            simulated=lambda: self.simulated,
         )
+
+    def now_ns(self) -> int:
+        return time.time_ns() + self.clock_offset_ns
 
     def start(self) -> Rig:
         self.loop.start(1.0)
@@ -164,7 +188,7 @@ class Rig:
     def chunk(self, rows: ArrayLike, **changes: Any) -> ActionChunk:
         """The next chunk, observed and due now, a row every 20 ms."""
         self._chunk_id += 1
-        now_ns = time.time_ns()
+        now_ns = self.now_ns()
         values: dict[str, Any] = {
             "run_id": "run",
             "chunk_id": self._chunk_id,

@@ -38,13 +38,16 @@ def test_rows_are_in_force_at_their_time(rig):
     rig.loop.submit(chunk)
     assert rig.until(State.EXECUTING).chunk_id == chunk.chunk_id
     wait_for_end(rig)
-    errors = []
+    late = []
     for stamp_ns, command in list(rig.heard.commands):
-        at = (stamp_ns - chunk.t_first_ns) / chunk.period_ns
-        if 2 <= at < chunk.horizon - 1:
-            errors.append(command.positions[0] - 0.5 * 0.02 * at)
-    assert len(errors) > 50
-    assert np.quantile(np.abs(errors), 0.9) < 1e-9  # after a stall it takes a tick to catch up
+        at_s = (stamp_ns - chunk.t_first_ns) / 1e9
+        if 0.1 <= at_s < 0.02 * (chunk.horizon - 1):
+            late.append(at_s - command.positions[0] / 0.5)
+    assert len(late) > 50
+    # The arms get to 0.5 rad/s and to rest within their acceleration, which takes time.
+    slowdown_s = rig.snapshot.counters.slowdown_ns / 1e9
+    assert 0.5 / 15.0 / 4 < np.quantile(late, 0.1) < slowdown_s
+    assert np.quantile(np.abs(np.diff(late)), 0.8) < 1e-6  # a stall delays what is to come
     np.testing.assert_allclose(rig.left.positions[0], 0.49)
     np.testing.assert_allclose(rig.right.positions[0], 0.49)
     assert rig.snapshot.counters.starvations == 1
@@ -214,7 +217,7 @@ def test_estop_while_a_fault_is_being_cleared_stays(rig, until):
 def test_stop_brings_the_arms_to_rest_before_they_brake(rig):
     rig.loop.submit(rig.swing(speed=2.0))
     rig.until(State.EXECUTING)
-    rig.ticks(10)
+    rig.ticks(25)
     rig.loop.stop(1.0)
     for arm in rig.arms:
         assert arm.calls == ["connect", "enable", "disable"]

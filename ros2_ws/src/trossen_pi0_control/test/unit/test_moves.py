@@ -79,3 +79,12 @@ def test_an_unknown_pose_has_an_unknown_error():
     assert move.outcome is not None
     assert not move.outcome.success
     assert np.isnan(move.outcome.error)
+
+
+def test_progress_never_goes_back():
+    motion = PointToPoint(np.zeros(3), np.ones(3), 0, 100)
+    move = Move(np.ones(3), motion, sent=True)
+    assert move.fraction(50) == 0.5
+    move.follow(PointToPoint(np.zeros(3), np.ones(3), 20, 100))
+    assert move.fraction(60) == 0.5
+    assert move.fraction(80) == 0.6

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trossen_pi0_core.contract import Observation
-from trossen_pi0_core.errors import BackendError, ObservationError
+from trossen_pi0_core.contract import ActionPrefix, Observation
+from trossen_pi0_core.errors import BackendError, JointError, ObservationError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.openpi import AlohaLayout
 
@@ -111,3 +111,25 @@ def test_actions_become_float64_rows():
 def test_answers_that_make_no_sense_are_refused(answer, says):
     with pytest.raises(BackendError, match=says):
         AlohaLayout(JOINTS, 32).actions(answer)
+
+
+def test_a_prefix_is_sent_left_arm_first():
+    other = JointMap(arms=("right", "left"), urdf_prefixes=("right_", "left_"))
+    rows = np.arange(28, dtype=np.float64).reshape(2, 14)
+    found = AlohaLayout(other, None).prefix(ActionPrefix(rows, 1), other.urdf_names)
+    assert found["prefix"].tolist() == [
+        [*range(7, 14), *range(7)],
+        [*range(21, 28), *range(14, 21)],
+    ]
+    assert found["frozen"] == 1
+    with pytest.raises(JointError, match="joints missing"):
+        AlohaLayout(other, None).prefix(ActionPrefix(rows[:, :7], 1), other.urdf_names[:7])
+
+
+def test_committed_rows_are_those_of_the_answer():
+    layout, actions = AlohaLayout(JOINTS, None), np.zeros((5, 14), np.float32)
+    assert layout.committed_rows({"actions": actions}) == 0
+    assert layout.committed_rows({"actions": actions, "committed_rows": np.int64(5)}) == 5
+    for wrong in (6, -1, 2.0, True, None, "2"):
+        with pytest.raises(BackendError, match="must be a whole number from 0 to 5, its rows"):
+            layout.committed_rows({"actions": actions, "committed_rows": wrong})

@@ -128,6 +128,10 @@ def test_one_arm_alone_is_possible() -> None:
         ({"position_upper": [-4.0] * 7}, "lower limit must lie below the upper one"),
         ({"velocity_limit": [0.0] * 7}, "velocity limit must be greater than 0"),
         ({"acceleration_limit": [-1.0] * 7}, "acceleration limit must be greater than 0"),
+        ({"effort_limit": [20.0] * 6}, "effort_limit needs 7 values .* or 14, got 6"),
+        ({"effort_limit": [20.0] * 6 + [0.0]}, r"effort_limit: must be greater than 0, got \[20"),
+        ({"effort_limit": [math.inf] * 7}, "effort_limit: need a finite number, got inf"),
+        ({"shutdown_pose": "bed"}, r"shutdown_pose: 'bed' is not one of \['', 'staged', 'home'\]"),
         ({"velocity_limit": [math.nan] * 7}, "velocity_limit: need a finite number, got nan"),
     ],
 )
@@ -141,7 +145,20 @@ def test_execution_can_be_changed_live_and_safety_cannot() -> None:
     live = {spec.name for spec in specs(ArmControllerParameters) if not spec.read_only}
     assert live >= {"blend_s", "temporal_ensemble_coefficient"}
     assert replaced(params, {"blend_s": 0, "temporal_ensemble_coefficient": 0.1}).blend_s == 0.0
-    for name in ("position_lower", "velocity_limit", "velocity_fraction", "mode", "arms"):
+    for name in (
+        "position_lower",
+        "velocity_limit",
+        "velocity_fraction",
+        "mode",
+        "arms",
+        "effort_limit",
+        "effort_time_s",
+        "clock_jump_s",
+        "round_trip_limit_s",
+        "round_trip_strikes",
+        "driver_stale_s",
+        "control_rate",
+    ):
         with pytest.raises(ParameterError, match=f"{name} is fixed"):
             replaced(params, {name: getattr(params, name)})
 

@@ -1,4 +1,4 @@
-"""When inferences are due, and the quantiles of their latencies."""
+"""When inferences are due, what delay is expected of them, and whether the clock was set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import math
 
 import pytest
 
-from trossen_pi0_core.schedule import InferenceSchedule, LatencyWindow
+from trossen_pi0_core.schedule import (
+    ClockWatch,
+    DelayEstimate,
+    InferenceSchedule,
+    LatencyWindow,
+)
 
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -94,3 +99,83 @@ def test_quantiles_of_nothing_are_nan() -> None:
     assert len(window) == 0
     assert math.isnan(window.quantile(0.5))
     assert [math.isnan(q) for q in window.quantiles([0.5, 0.95])] == [True, True]
+
+
+def estimate(*delays_ms: float, quantile: float = 0.9, size: int = 50) -> DelayEstimate:
+    """Without the way to the controller."""
+    made = DelayEstimate(quantile, size=size, transport_ns=0)
+    for delay in delays_ms:
+        made.add(round(delay * MS))
+    return made
+
+
+def test_nothing_is_expected_before_the_first_delay() -> None:
+    assert estimate().expected_ns is None
+    assert math.isnan(estimate().expected_s)
+    assert estimate().rows(33 * MS) is None
+
+
+def test_the_expected_delay_is_a_quantile_and_the_way_to_the_controller() -> None:
+    delays = DelayEstimate(0.9)
+    for delay in range(100, 201, 10):
+        delays.add(delay * MS)
+    assert delays.expected_ns == 190 * MS + 10 * MS
+    assert delays.expected_s == pytest.approx(0.2)
+    delays.quantile = 0.5
+    assert delays.expected_ns == 150 * MS + 10 * MS
+    delays.clear()
+    assert delays.expected_ns is None
+
+
+@pytest.mark.parametrize(("delay_ms", "rows"), [(1, 1), (99, 3), (99.001, 4), (100, 4), (0, 0)])
+def test_rows_that_pass_are_rounded_up(delay_ms: float, rows: int) -> None:
+    assert estimate(delay_ms).rows(33 * MS) == rows
+
+
+def test_inferences_that_compile_are_forgotten_when_others_follow() -> None:
+    assert estimate(9000).expected_ns == 9000 * MS
+    assert estimate(9000, 100).expected_ns == 100 * MS
+    assert estimate(9000, 8000, 7000, 100, 100, 100, quantile=1.0).expected_ns == 9000 * MS
+    assert estimate(9000, 7000, 100, 100, 100, quantile=1.0).expected_ns == 100 * MS
+
+
+def test_a_policy_that_becomes_slower_is_believed() -> None:
+    delays = [100] * 45 + [400] * 6
+    assert estimate(*delays).expected_ns == 400 * MS
+
+
+def test_only_recent_delays_count() -> None:
+    assert estimate(300, 300, 300, 200, 200, 200, size=3).expected_ns == 200 * MS
+    assert len(estimate(*range(9), size=3)) == 3
+
+
+def test_a_negative_delay_is_a_clock_that_was_set() -> None:
+    assert estimate(100, -9000).expected_ns == 100 * MS
+
+
+def looked(*steps_ms: tuple[float, float]) -> list[int]:
+    """What a watch finds at each step of ROS time and steady time [ms]."""
+    watch = ClockWatch()
+    now, steady = T0, 5
+    found = [watch.jump_ns(now, steady)]
+    for ros_ms, steady_ms in steps_ms:
+        now, steady = now + round(ros_ms * MS), steady + round(steady_ms * MS)
+        found.append(watch.jump_ns(now, steady) // MS)
+    return found
+
+
+def test_a_clock_that_goes_on_has_not_jumped() -> None:
+    assert looked((20, 20), (21, 20), (5000, 5000), (0, 20)) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("step_ms", "jump_ms"), [(-9980, -10000), (10020, 10000), (-180, -200)])
+def test_a_clock_that_was_set_is_noticed_once(step_ms: float, jump_ms: int) -> None:
+    assert looked((20, 20), (step_ms, 20), (20, 20)) == [0, 0, jump_ms, 0]
+
+
+def test_simulated_time_stands_still_or_goes_faster_without_a_jump() -> None:
+    assert looked((0, 3000), (0, 20), (100, 20), (500, 20), (1000, 5000)) == [0] * 6
+
+
+def test_a_small_step_back_is_no_jump() -> None:
+    assert looked((-99, 1)) == [0, 0]

@@ -126,8 +126,8 @@ def test_what_is_too_old_is_named_with_its_age() -> None:
     streams.joints(100)
     streams.images("cam_high", 0)
     streams.images("cam_low", 100)
-    assert streams.missing(320) == []
-    assert streams.missing(321) == ["cam_high: newest picture is 0.32 s old"]
+    assert streams.missing(300) == []
+    assert streams.missing(301) == ["cam_high: newest picture is 0.30 s old"]
     assert streams.missing(430) == [
         "joint states: 0.33 s old",
         "cam_high: newest picture is 0.43 s old",
@@ -197,7 +197,7 @@ def test_the_camera_that_is_behind_is_named_and_not_the_others() -> None:
     streams.images("cam_low", 0)
     streams.images("cam_high", *range(0, 301, 30))  # the first ones are no longer kept
     with pytest.raises(ObservationError) as caught:
-        streams.stamps(305)
+        streams.stamps(300)
     assert str(caught.value) == "cam_low: newest picture lies 0.300 s behind the others'"
 
 

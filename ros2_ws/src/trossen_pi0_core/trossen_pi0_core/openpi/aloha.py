@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import CAMERAS, Observation
+from trossen_pi0_core.contract import CAMERAS, ActionPrefix, Observation
 from trossen_pi0_core.errors import BackendError, ObservationError
 from trossen_pi0_core.images import resize_with_pad
 from trossen_pi0_core.joints import JointMap, select_joints
@@ -55,6 +55,38 @@ class AlohaLayout:
             "images": {camera: self._image(i) for camera, i in observation.images.items()},
             "prompt": observation.prompt,
         }
+
+    def prefix(self, prefix: ActionPrefix, joint_names: Sequence[str]) -> dict[str, Any]:
+        """A prefix as the suite's own servers take it, under the request's key ``rtc``.
+
+        Args:
+            prefix: what the answer shall agree with.
+            joint_names: one for each of its columns.
+
+        Returns:
+            ``prefix``: float64, shape (rows, joints), left arm first [rad; m for carriages];
+            ``frozen``: how many of the rows are executed whatever the answer is.
+
+        Raises:
+            JointError: a joint is missing.
+        """
+        rows = select_joints(joint_names, prefix.positions, self._wire_names)
+        return {"prefix": rows, "frozen": prefix.frozen}
+
+    def committed_rows(self, answer: Mapping[str, Any]) -> int:
+        """So many first action rows of an answer agree with the prefix that was sent.
+
+        Raises:
+            BackendError: not a number of rows that the answer has.
+        """
+        rows, limit = answer.get("committed_rows", 0), len(answer["actions"])
+        is_whole = isinstance(rows, (int, np.integer)) and not isinstance(rows, bool)
+        if not is_whole or not 0 <= rows <= limit:
+            raise BackendError(
+                f"the answer's 'committed_rows' must be a whole number from 0 to {limit}, its "
+                f"rows, got {rows!r}"
+            )
+        return int(rows)
 
     def actions(self, answer: Mapping[str, Any]) -> NDArray[np.float64]:
         """The action rows of an answer, in the suite's joint order.

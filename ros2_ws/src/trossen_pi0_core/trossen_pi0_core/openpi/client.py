@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from trossen_pi0_core.errors import BackendError, BackendUnavailableError
 from trossen_pi0_core.openpi.wire import WireFormatError, packb, unpackb
+
+Request = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""An observation, or what makes one from the metadata of the server that gets it."""
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 0.2
@@ -135,9 +138,7 @@ class OpenpiClient:
         self._failures = 0
         return self._metadata
 
-    def infer(
-        self, request: Mapping[str, Any], *, timeout_s: float | None = None
-    ) -> dict[str, Any]:
+    def infer(self, request: Request, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Sends one observation and returns the answer, connecting first if need be.
 
         Args:
@@ -149,10 +150,13 @@ class OpenpiClient:
             BackendError: the server failed, or answers what is not in the protocol.
             WireFormatError: the request cannot be sent in the format.
         """
-        message = packb(dict(request))
+        message = None if callable(request) else packb(dict(request))
         if self._connection is not None and self._has_ended(self._connection):
             self._drop()
-        self.connect()
+        metadata = self.connect()
+        if message is None:
+            assert callable(request)
+            message = packb(dict(request(metadata)))
         try:
             return self._exchange(message, timeout_s or self.config.answer_timeout_s)
         except BackendError:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY, JointLimits, per_joint
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
+
+# Four fifths of what the arm's controller is delivered with (27, 7 and 400). In the simulated kit a
+# handover takes up to 1 N m in the joints and 18 N in a closed gripper; a joint that is blocked is
+# driven to the controller's own limit.
+WXAI_EFFORT = (21.6, 21.6, 21.6, 5.6, 5.6, 5.6, 320.0)
 
 
 @parameters
@@ -39,6 +47,44 @@ class ArmControllerParameters:
     driver_stale_s: float = parameter(
         0.1, "An arm whose feedback stands still for this long is a fault [s].", low=0.02, high=5.0
     )
+    round_trip_limit_s: float = parameter(
+        0.02,
+        "A control cycle in which the driver takes longer to be told and read is late [s].",
+        low=0.002,
+        high=5.0,
+    )
+    round_trip_strikes: int = parameter(
+        3,
+        "After so many late cycles in a row the arms hold; when further ones take longer than "
+        "driver_stale_s together, it is a fault.",
+        low=1,
+        high=100,
+    )
+    clock_jump_s: float = parameter(
+        0.1,
+        "When ROS time steps by more than this, or back, planned motion is dropped and the arms "
+        "hold [s].",
+        low=0.01,
+        high=10.0,
+    )
+    effort_limit: tuple[float, ...] = parameter(
+        WXAI_EFFORT,
+        "Largest measured joint efforts [N m; carriage N]: 7 values for all arms alike, or all "
+        "joints; longer than effort_time_s beyond is a fault.",
+        low=0.0,
+    )
+    effort_time_s: float = parameter(
+        0.5, "For how long an effort may lie beyond its limit [s].", low=0.02, high=10.0
+    )
+    shutdown_pose: str = parameter(
+        "",
+        "Pose that the arms move to before they brake when the node is deactivated or ended; "
+        "empty: they come to rest where they are.",
+        choices=("", "staged", "home"),
+    )
+    shutdown_timeout_s: float = parameter(
+        4.0, "Longest time for that motion; then they come to rest [s].", low=0.1, high=60.0
+    )
     control_rate: float = parameter(
         100.0, "Rate of the control loop and of /joint_states [Hz].", low=50.0, high=500.0
     )
@@ -59,7 +105,12 @@ class ArmControllerParameters:
         allow_nan=True,
     )
     max_chunk_age_s: float = parameter(
-        5.0, "A chunk whose observation is older is refused [s].", low=0.05, high=60.0, live=True
+        2.5,
+        "A chunk whose observation is older is refused, and the arms hold when the chunk in force "
+        "gets older [s].",
+        low=0.05,
+        high=60.0,
+        live=True,
     )
     start_tolerance_s: float = parameter(
         0.1,
@@ -115,6 +166,11 @@ class ArmControllerParameters:
             per_joint(self.acceleration_limit, size, "acceleration_limit"),
         )
 
+    @property
+    def efforts(self) -> NDArray[np.float64]:
+        """Largest efforts of all joints, shape (joints,) [N m; N for carriages]."""
+        return per_joint(self.effort_limit, self.joint_map.size, "effort_limit")
+
     def for_each_arm(self, name: str) -> tuple[str, ...]:
         """A list parameter with one entry an arm, a single entry repeated."""
         values = getattr(self, name)
@@ -126,6 +182,10 @@ class ArmControllerParameters:
             limits = self.limits
         except JointError as error:
             raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        if (self.efforts <= 0).any():
+            raise ParameterError(
+                f"effort_limit: must be greater than 0, got {list(self.effort_limit)}"
+            )
         arms = len(self.arms)
         for name in ("arm_addresses", "arm_models", "end_effectors"):
             if len(self.for_each_arm(name)) != arms:

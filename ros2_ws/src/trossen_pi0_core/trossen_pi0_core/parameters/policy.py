@@ -11,6 +11,9 @@ from trossen_pi0_core.parameters.spec import parameter, parameters
 BACKENDS = ("openpi", "pi0", "expert", "replay")
 """Policy backends that can be named."""
 
+EXECUTIONS = ("async", "blocking", "rtc")
+"""How inference and motion can go together."""
+
 SMALLEST_IMAGE = 32
 """Pictures are fitted into no smaller square [pixels]."""
 
@@ -57,7 +60,7 @@ class PolicyParameters:
         live=True,
     )
     max_observation_age_s: float = parameter(
-        0.3, "Older joint states or pictures stall the policy [s].", low=0.02, high=10.0, live=True
+        0.3, "Older joint states or pictures pause a run [s].", low=0.02, high=10.0, live=True
     )
     control_rate: float = parameter(
         30.0,
@@ -71,6 +74,21 @@ class PolicyParameters:
         "Control steps between two inferences, at most the rows of a chunk.",
         low=1,
         high=1000,
+        live=True,
+    )
+    execution: str = parameter(
+        "async",
+        "'async': infers while the arms move, a new chunk takes over at its own time; 'blocking': "
+        "the arms stop for each inference, as with the reference client; 'rtc': as async, and the "
+        "policy is told which rows are under way and agrees with them (real-time chunking).",
+        choices=EXECUTIONS,
+        live=True,
+    )
+    delay_quantile: float = parameter(
+        0.9,
+        "Quantile of recent delays, observation to chunk, that is taken as the expected delay.",
+        low=0.5,
+        high=1.0,
         live=True,
     )
     max_duration_s: float = parameter(
@@ -113,6 +131,12 @@ class PolicyParameters:
         choices=("auto", "bfloat16", "float32"),
     )
     flow_steps: int = parameter(10, "pi0: flow steps of the sampler.", low=1, high=1000)
+    max_guidance_weight: float = parameter(
+        5.0,
+        "pi0: bound on how strongly execution 'rtc' pulls a chunk towards what is executed.",
+        low=0.01,
+        high=100.0,
+    )
     tokenizer_file: str = parameter(
         "", "pi0: PaliGemma's SentencePiece model; empty: from the cache, else downloaded."
     )
@@ -146,7 +170,11 @@ class PolicyParameters:
         return dict(zip(self.cameras, topics, strict=True))
 
     def check(self) -> None:
-        """Checks what concerns several parameters together."""
+        """Checks what the ranges cannot say."""
+        if not self.prompt.strip():
+            raise ParameterError(
+                f"prompt: need an instruction such as 'grab the red cube', got {self.prompt!r}"
+            )
         try:
             JointMap(self.arms, self.urdf_prefixes)
         except JointError as error:

@@ -29,7 +29,12 @@ from trossen_pi0_core.transforms.norm_stats import (
     normalise,
     unnormalise,
 )
-from trossen_pi0_core.transforms.request import request_pictures, request_prompt, request_state
+from trossen_pi0_core.transforms.request import (
+    request_pictures,
+    request_prefix,
+    request_prompt,
+    request_state,
+)
 from trossen_pi0_core.transforms.tokenizer import Tokenizer, log_truncated, tokenize_prompt
 
 OPENPI_CAMERAS = (
@@ -228,6 +233,26 @@ class PolicyTransform:
         relative = to_delta(actions, state, self.config.delta_mask)
         normalised = self._normalise(relative, self._action_stats)
         return pad_last(normalised.astype(np.float32), self.config.model_dim)
+
+    def prefix(self, request: Mapping[str, Any]) -> tuple[NDArray[np.float32], int] | None:
+        """What the model's actions shall agree with, for real-time chunking.
+
+        Args:
+            request: may have ``rtc``: rows of absolute targets, due when the answer's rows are, and
+                how many of them are frozen (see ``request_prefix``).
+
+        Returns:
+            Normalised and padded rows, shape (rows, model_dim), as :meth:`training_actions` gives
+            them, and how many are frozen; None without ``rtc``.
+
+        Raises:
+            ObservationError: ``rtc`` or the state is malformed.
+        """
+        given = request_prefix(request, self.config.robot_dim)
+        if given is None:
+            return None
+        state = request_state(request, self.config.robot_dim)
+        return self.training_actions(given.positions, state), given.frozen
 
     def _normalise(self, values: NDArray[Any], stats: NormStats) -> NDArray[np.float64]:
         return normalise(values, stats, quantiles=self.config.quantiles)

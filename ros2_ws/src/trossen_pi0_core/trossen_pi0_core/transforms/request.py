@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import CAMERAS, LARGEST_TARGET
+from trossen_pi0_core.contract import CAMERAS, LARGEST_TARGET, ActionPrefix
 from trossen_pi0_core.errors import ObservationError
 from trossen_pi0_core.images import picture_from_request
 
@@ -117,6 +117,53 @@ def request_prompt(request: Mapping[str, Any], default: str | None) -> str:
     except UnicodeEncodeError as error:
         raise ObservationError(f"'prompt' must be Unicode text: {error}") from error
     return prompt
+
+
+def request_prefix(request: Mapping[str, Any], size: int) -> ActionPrefix | None:
+    """The rows that the answer shall agree with (real-time chunking).
+
+    Args:
+        request: ``rtc``, if there are any: ``prefix``: numbers, shape (rows >= 1, size), absolute
+            [rad; m for carriages]; ``frozen``: how many of them are executed whatever the answer
+            is, from 0.
+        size: joints on the wire.
+
+    Returns:
+        The prefix; None without ``rtc``.
+
+    Raises:
+        ObservationError: malformed, not finite, beyond any robot, or more frozen rows than there
+            are.
+    """
+    if (given := request.get("rtc")) is None:
+        return None
+    if not isinstance(given, Mapping) or set(given) != {"prefix", "frozen"}:
+        found = _names(given) if isinstance(given, Mapping) else type(given).__name__
+        raise ObservationError(f"'rtc' must be a map of 'prefix' and 'frozen', got {found}")
+    try:
+        rows = np.asarray(given["prefix"])
+    except ValueError as error:
+        raise ObservationError(
+            f"the prefix in 'rtc' must be rows of {size} numbers: {error}"
+        ) from error
+    if rows.dtype.kind not in "fiu" or rows.ndim != 2 or not len(rows) or rows.shape[1] != size:
+        raise ObservationError(
+            f"the prefix in 'rtc' must be numbers of shape (rows >= 1, {size}), "
+            f"got {rows.dtype} of shape {rows.shape}"
+        )
+    rows = rows.astype(np.float64)
+    if (bad := np.argwhere(~(np.abs(rows) <= LARGEST_TARGET))).size:
+        row, column = bad[0]
+        raise ObservationError(
+            f"the prefix in 'rtc' must be finite and within +-{LARGEST_TARGET:g}, "
+            f"got {rows[row, column]} at index {column} of row {row}"
+        )
+    frozen = given["frozen"]
+    if isinstance(frozen, bool) or not isinstance(frozen, (int, np.integer)):
+        raise ObservationError(
+            f"'frozen' in 'rtc' must be a whole number, got {type(frozen).__name__}"
+        )
+    return ActionPrefix(rows, int(frozen))
 
 
 def _names(mapping: Mapping[Any, Any]) -> list[str]:

@@ -54,11 +54,18 @@ class Rig:
         self.changes: list[Settings] = []
         self.node = Node("settings", context=ros.context, cli_args=["--ros-args", *words])
         ros.add(self.node)
-        self.parameters = NodeParameters(self.node, Settings, self.changes.append)
+        self.checked: list[tuple[int, int]] = []
+        self.parameters = NodeParameters(self.node, Settings, self.changes.append, self._check)
         tester = ros.node()
         self._describe = tester.create_client(DescribeParameters, "/settings/describe_parameters")
         self._get = tester.create_client(GetParameters, "/settings/get_parameters")
         self._set = tester.create_client(SetParameters, "/settings/set_parameters")
+
+    def _check(self, present: Settings, proposed: Settings) -> None:
+        """What only the running node knows: at present no more than 7."""
+        self.checked.append((present.count, proposed.count))
+        if proposed.count > 7:
+            raise ParameterError(f"count: at most 7 now, got {proposed.count}")
 
     @property
     def value(self) -> Settings:
@@ -107,6 +114,16 @@ def test_numbers_are_described_with_their_ranges(ros: Ros) -> None:
     assert gain.description == "A gain [1]."
     assert gain.floating_point_range == [FloatingPointRange(from_value=0.0, to_value=1.0)]
     assert gain.type == ParameterType.PARAMETER_DOUBLE
+
+
+def test_a_running_node_can_refuse_what_fits_the_dataclass(ros: Ros) -> None:
+    rig = Rig(ros)
+    assert rig.set(count=8) == ["count: at most 7 now, got 8"]
+    assert (rig.get("count"), rig.value.count, rig.changes) == (3, 3, [])
+    assert rig.set(count=7) == [""]
+    assert rig.checked == [(3, 8), (3, 7)]
+    assert rig.set(count=11) != [""]
+    assert rig.checked == [(3, 8), (3, 7)]  # the dataclass comes first
 
 
 def test_what_is_fixed_or_limited_in_other_ways_says_so(ros: Ros) -> None:

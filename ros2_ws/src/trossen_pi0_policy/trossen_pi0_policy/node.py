@@ -12,6 +12,7 @@ from rclpy.duration import Duration
 from typing_extensions import override
 
 from trossen_pi0_core.contract import ActionChunk
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_core.sync import SyncTolerances
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
@@ -43,7 +44,7 @@ class PolicyNode(ManagedNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("policy", **kwargs)
-        self._settings = NodeParameters(self, PolicyParameters, self._apply)
+        self._settings = NodeParameters(self, PolicyParameters, self._apply, self._check)
         self._diagnostics = Diagnostics(self, hardware_id=self._settings.value.backend)
         self._observations: ObservationBuffer | None = None
         self._ground_truth: LatestGroundTruth | None = None
@@ -107,6 +108,14 @@ class PolicyNode(ManagedNode):
         if self._chunks is not None:
             self.destroy_publisher(self._chunks)
             self._chunks = None
+
+    def _check(self, present: PolicyParameters, proposed: PolicyParameters) -> None:
+        """Refuses what the policy's last chunk rules out."""
+        rate, rows = proposed.rate_of_inference, self._runner.horizon if self._runner else 0
+        if rows and rate > rows and rate != present.rate_of_inference:
+            raise ParameterError(
+                f"rate_of_inference: {rate} is not possible, the policy's chunks have {rows} rows"
+            )
 
     def _apply(self, parameters: PolicyParameters) -> None:
         if self._observations:

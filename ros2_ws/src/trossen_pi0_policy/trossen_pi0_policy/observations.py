@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import Observation
+from trossen_pi0_core.contract import NANOSECONDS, Observation
 from trossen_pi0_core.errors import ObservationError, TrossenPi0Error
 from trossen_pi0_core.sync import ObservationAssembler, SyncTolerances
 
@@ -44,15 +44,31 @@ class ObservationBuffer:
     def clear(self) -> None:
         """Forgets all inputs."""
         with self._lock:
-            old = self._assembler
-            self._assembler = ObservationAssembler(old.joint_names, old.cameras, old.tolerances)
+            self._assembler = self._emptied()
             self._refusals.clear()
             self._images_received = 0
 
-    def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8]) -> None:
-        """Takes a picture, uint8 RGB of shape (height, width, 3); remembers why if it cannot."""
+    def forget(self) -> None:
+        """Forgets all inputs, as when the clock was set; what was counted stays."""
+        with self._lock:
+            self._assembler = self._emptied()
+            self._refusals.clear()
+
+    def add_image(
+        self, camera: str, stamp_ns: int, image: NDArray[np.uint8], now_ns: int | None = None
+    ) -> None:
+        """Takes a picture, uint8 RGB of shape (height, width, 3); remembers why if it cannot.
+
+        Args:
+            camera: its name.
+            stamp_ns: its stamp.
+            image: the picture.
+            now_ns: present time; a stamp far from it is refused, so that one bad stamp does not
+                drive out the good ones. None: any stamp is taken.
+        """
         with self._lock:
             try:
+                self._check_stamp(stamp_ns, now_ns)
                 self._assembler.add_image(camera, stamp_ns, image)
             except TrossenPi0Error as error:
                 self._refusals[camera] = str(error)
@@ -60,10 +76,24 @@ class ObservationBuffer:
                 self._images_received += 1
                 self._refusals.pop(camera, None)
 
-    def add_joints(self, stamp_ns: int, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Takes a joint state [rad; m for carriages]; remembers why if it cannot."""
+    def add_joints(
+        self,
+        stamp_ns: int,
+        names: Sequence[str],
+        positions: Sequence[float],
+        now_ns: int | None = None,
+    ) -> None:
+        """Takes a joint state [rad; m for carriages]; remembers why if it cannot.
+
+        Args:
+            stamp_ns: its stamp.
+            names: joints, in any order.
+            positions: one for each name.
+            now_ns: present time, as in ``add_image``.
+        """
         with self._lock:
             try:
+                self._check_stamp(stamp_ns, now_ns)
                 self._assembler.add_joints(stamp_ns, names, positions)
             except TrossenPi0Error as error:
                 self._refusals[JOINT_STREAM] = str(error)
@@ -98,6 +128,16 @@ class ObservationBuffer:
         with self._lock:
             newest = self._assembler.newest_joints()
         return None if newest is None else now_ns - newest[0]
+
+    def _check_stamp(self, stamp_ns: int, now_ns: int | None) -> None:
+        off_ns = 0 if now_ns is None else stamp_ns - now_ns
+        if abs(off_ns) > self._assembler.tolerances.max_age_ns:
+            when = "future" if off_ns > 0 else "past"
+            raise ObservationError(f"stamped {abs(off_ns) / NANOSECONDS:.2f} s in the {when}")
+
+    def _emptied(self) -> ObservationAssembler:
+        old = self._assembler
+        return ObservationAssembler(old.joint_names, old.cameras, old.tolerances)
 
     def _missing(self, now_ns: int) -> list[str]:
         problems = self._assembler.missing(now_ns)

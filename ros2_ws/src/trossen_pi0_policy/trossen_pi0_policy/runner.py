@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk, Observation
 from trossen_pi0_core.errors import BackendError, ObservationError, TrossenPi0Error
-from trossen_pi0_core.schedule import LatencyWindow
-from trossen_pi0_policy.backends.base import InferenceRequest, PolicyBackend
+from trossen_pi0_core.schedule import ClockWatch, DelayEstimate
+from trossen_pi0_policy.advice import Advisor
+from trossen_pi0_policy.backends.base import InferenceRequest, PolicyBackend, PrefixSupport
+from trossen_pi0_policy.figures import Figures
 from trossen_pi0_policy.observations import ObservationBuffer
 from trossen_pi0_policy.run import PolicyRun
 from trossen_pi0_policy.state import (
     PREPARING,
     ControllerReport,
-    Latency,
     Outcome,
     PolicyState,
     RunnerStatus,
     RunRequest,
     RunResult,
     RunSettings,
+    in_force,
 )
 
 THREAD_NAME = "policy-inference"
@@ -54,6 +57,7 @@ class PolicyRunner:
         *,
         now_ns: Callable[[], int],
         publish: Callable[[ActionChunk, int], None],
+        steady_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Args:
         backend: used and closed by the thread alone.
@@ -62,6 +66,7 @@ class PolicyRunner:
         joint_names: columns of the chunks.
         now_ns: ROS time [ns].
         publish: takes each chunk and the time of its publication [ns].
+        steady_ns: clock that is never set, by which a jump of ROS time is noticed [ns].
         """
         self._backend = backend
         self._observations = observations
@@ -69,6 +74,8 @@ class PolicyRunner:
         self._joint_names = joint_names
         self._now_ns = now_ns
         self._publish = publish
+        self._steady_ns = steady_ns
+        self._clock = ClockWatch()
         self._changed = threading.Condition()
         self._enabled = False
         self._stopping = False
@@ -79,10 +86,10 @@ class PolicyRunner:
         self._results: deque[RunResult] = deque(maxlen=16)
         self._begun = ""
         self._report: ControllerReport | None = None
-        self._latency = Latency()
-        self._latencies = LatencyWindow()
-        self._chunks_published = 0
-        self._inference_failures = 0
+        self._figures = Figures()
+        self._delays = DelayEstimate(settings.delay_quantile)
+        self._support: PrefixSupport | None = None
+        self._advisor = Advisor()
         self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
@@ -93,7 +100,7 @@ class PolicyRunner:
         with self._changed:
             self._enabled = True
             self._retire_run()
-            self._chunks_published = self._inference_failures = 0
+            self._figures.restart()
             self._changed.notify_all()
 
     def disable(self, reason: str) -> None:
@@ -118,6 +125,7 @@ class PolicyRunner:
         """Replaces the settings, also of the run under way."""
         with self._changed:
             self._settings = settings
+            self._delays.quantile = settings.delay_quantile
             if self._run:
                 self._run.settings = settings
             self._changed.notify_all()
@@ -134,7 +142,9 @@ class PolicyRunner:
             if self.busy:
                 raise BackendError(f"run {self._run_id()} is under way; stop it first")
             self._retire_run()
-            self._run = PolicyRun(uuid.uuid4().hex, request, self._settings, self._joint_names)
+            self._run = PolicyRun(
+                uuid.uuid4().hex, request, self._settings, self._joint_names, self._delays
+            )
             if self._failure:
                 self._run.failed(self._failure)
             if self._report:
@@ -171,11 +181,23 @@ class PolicyRunner:
                 self._changed.notify_all()
 
     def poll(self) -> None:
-        """Looks at the time limits; called several times a second."""
+        """Looks at clock, inputs and time limits; called some 50 times a second by one thread."""
+        now_ns = self._now_ns()
+        jump_ns = self._clock.jump_ns(now_ns, self._steady_ns())
+        if jump_ns:
+            _LOG.warning("ROS time was set by %+.2f s", jump_ns / NANOSECONDS)
+            self._observations.forget()
+        missing = self._observations.missing(now_ns)
         with self._changed:
-            if self._run:
-                preparing = not self._ready and not self._failure
-                self._send(self._run.check(self._now_ns(), preparing=preparing))
+            run = self._run
+            if run is None:
+                return
+            if jump_ns:
+                self._send(run.clock_jumped(jump_ns, now_ns))
+            preparing = not self._ready and not self._failure
+            self._send(run.check(now_ns, preparing=preparing, missing=missing))
+            if jump_ns or missing:
+                self._changed.notify_all()
 
     # State --------------------------------------------------------------------------------------
 
@@ -183,6 +205,11 @@ class PolicyRunner:
     def enabled(self) -> bool:
         """Whether runs may begin."""
         return self._enabled
+
+    @property
+    def horizon(self) -> int:
+        """Rows of the policy's chunks; 0 before the first."""
+        return self._figures.horizon
 
     @property
     def busy(self) -> bool:
@@ -206,20 +233,28 @@ class PolicyRunner:
         with self._changed:
             run = self._run
             busy = self.busy
-            p50_s, p95_s = self._latencies.quantiles((0.5, 0.95))
+            figures, settings = self._figures, self._settings
+            p50_s, p95_s = figures.quantiles()
+            delay_rows = self._delays.rows(settings.period_ns)
+            support = self._support
             return RunnerStatus(
                 state=run.state if run else PolicyState.IDLE,
                 reason=self._reason(),
                 missing=missing or (run.missing if run and busy else ()),
-                prompt=run.prompt if run and busy else self._settings.prompt,
+                prompt=run.prompt if run and busy else settings.prompt,
                 run_id=self._run_id() if busy else "",
                 elapsed_ns=run.elapsed_ns(now_ns) if run and busy else 0,
                 chunk_id=run.chunk.chunk_id if run and busy and run.chunk else 0,
-                chunks_published=self._chunks_published,
-                inference_failures=self._inference_failures,
-                latency=self._latency,
+                chunks_published=figures.chunks_published,
+                inference_failures=figures.inference_failures,
+                latency=figures.latency,
                 latency_p50_s=p50_s,
                 latency_p95_s=p95_s,
+                execution=in_force(settings.execution, support) if support else settings.execution,
+                pauses=figures.pauses,
+                late_answers=figures.late_answers,
+                expected_delay_s=self._delays.expected_s,
+                advice=self._advisor.look(settings, support, figures.horizon, delay_rows),
             )
 
     def _reason(self) -> str:
@@ -273,6 +308,7 @@ class PolicyRunner:
             with self._changed:
                 self._ready = True
                 self._failure = ""
+                self._support = self._backend.prefix_support
 
     def _question(self) -> tuple[PolicyRun, InferenceRequest] | None:
         """The run and the observation to infer from; waits a little when there is none."""
@@ -286,8 +322,9 @@ class PolicyRunner:
         if observation is None:
             self._changed.wait(_BLOCKED_S if run.missing else _POLL_S)
             return None
+        request = run.question(observation, now_ns, self._support or PrefixSupport.NONE)
         run.began(now_ns)
-        return run, InferenceRequest(observation, run.settings.period_ns)
+        return run, request
 
     def _observe(self, run: PolicyRun, now_ns: int) -> Observation | None:
         missing = self._observations.missing(now_ns)
@@ -311,23 +348,15 @@ class PolicyRunner:
             answered_ns = self._now_ns()
             policy_ns = max(0, answered_ns - began_ns - inference.preparation_ns)
             with self._changed:
-                self._latencies.add(policy_ns)
+                self._figures.answered(inference, policy_ns)
+                late = run.late_answers
                 chunk = run.answered(request.observation, inference, self._now_ns())
+                self._figures.late_answers += run.late_answers - late
                 if chunk is not None:
                     self._send(chunk)
-                    self._latency = self._measured(request.observation, policy_ns)
+                    self._figures.measured(request.observation, policy_ns, self._now_ns())
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is shown
             self._take_failure(error, run)
-
-    def _measured(self, observation: Observation, policy_ns: int) -> Latency:
-        """Times of a chunk that has just been published."""
-        stamps = observation.image_stamps_ns.values()
-        chunk_ns = self._now_ns() - min(stamps, default=observation.stamp_ns)
-        return Latency(
-            inference_s=policy_ns / NANOSECONDS,
-            chunk_s=chunk_ns / NANOSECONDS,
-            overhead_s=(chunk_ns - policy_ns) / NANOSECONDS,
-        )
 
     def _take_failure(self, error: Exception, run: PolicyRun | None = None) -> None:
         """Shows a failure and waits a little before the next attempt."""
@@ -341,7 +370,7 @@ class PolicyRunner:
         with self._changed:
             self._ready = False
             self._failure = reason
-            self._inference_failures += run is not None
+            self._figures.inference_failures += run is not None
             shown = run or self._run
             if shown and shown.result is None:
                 shown.failed(reason)
@@ -351,4 +380,4 @@ class PolicyRunner:
         """Publishes under the lock."""
         if chunk is not None:
             self._publish(chunk, self._now_ns())
-            self._chunks_published += 1
+            self._figures.published(chunk)

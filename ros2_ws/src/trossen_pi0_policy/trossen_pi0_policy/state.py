@@ -6,9 +6,10 @@ import enum
 import math
 from dataclasses import dataclass
 
-from trossen_pi0_core.contract import NANOSECONDS
+from trossen_pi0_core.contract import NANOSECONDS, Execution
 from trossen_pi0_core.execution import State
 from trossen_pi0_core.parameters import PolicyParameters
+from trossen_pi0_policy.backends.base import PrefixSupport
 
 PREPARING = "preparing the backend"
 """Reason of a policy whose backend connects, loads or compiles, and has not failed."""
@@ -43,6 +44,9 @@ class RunSettings:
         rate_of_inference: rows between two inferences.
         max_duration_ns: time limit of runs that bring none [ns].
         stall_timeout_ns: a run that gets no chunk for this long fails [ns].
+        execution: how inference and motion go together.
+        delay_quantile: quantile of recent delays that is expected of the next.
+        max_observation_age_ns: longest time that a run goes on without usable inputs [ns].
     """
 
     prompt: str
@@ -50,6 +54,9 @@ class RunSettings:
     rate_of_inference: int
     max_duration_ns: int
     stall_timeout_ns: int
+    execution: Execution = Execution.ASYNC
+    delay_quantile: float = 0.9
+    max_observation_age_ns: int = 300_000_000
 
     @classmethod
     def of(cls, parameters: PolicyParameters) -> RunSettings:
@@ -60,7 +67,16 @@ class RunSettings:
             rate_of_inference=parameters.rate_of_inference,
             max_duration_ns=round(parameters.max_duration_s * NANOSECONDS),
             stall_timeout_ns=round(parameters.stall_timeout_s * NANOSECONDS),
+            execution=Execution[parameters.execution.upper()],
+            delay_quantile=parameters.delay_quantile,
+            max_observation_age_ns=round(parameters.max_observation_age_s * NANOSECONDS),
         )
+
+
+def in_force(execution: Execution, support: PrefixSupport) -> Execution:
+    """What becomes of the wanted execution with a policy: without prefixes, ``rtc`` is async."""
+    unsupported = execution == Execution.RTC and support == PrefixSupport.NONE
+    return Execution.ASYNC if unsupported else execution
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,7 @@ class ControllerReport:
         run_id: policy run in force; empty when there is none.
         rejections: chunks refused since its activation.
         last_rejection: why the last one was refused.
+        chunk_id: newest chunk in force; 0 when there is none.
     """
 
     stamp_ns: int
@@ -116,6 +133,7 @@ class ControllerReport:
     run_id: str = ""
     rejections: int = 0
     last_rejection: str = ""
+    chunk_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,12 @@ class RunnerStatus:
         latency: of the last inference.
         latency_p50_s: median of recent inferences [s].
         latency_p95_s: 95th percentile of recent inferences [s].
+        execution: how inference and motion go together at present.
+        pauses: times a run was paused since it was enabled.
+        late_answers: answers of which every row was past, since it was enabled.
+        expected_delay_s: expected time from an observation to its chunk's execution [s]; NaN
+            before the first.
+        advice: settings that cannot do what they say.
     """
 
     state: PolicyState
@@ -164,3 +188,8 @@ class RunnerStatus:
     latency: Latency
     latency_p50_s: float
     latency_p95_s: float
+    execution: Execution
+    pauses: int
+    late_answers: int
+    expected_delay_s: float
+    advice: tuple[str, ...]

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 from fixtures.checkpoints import PROMPT, SPREAD, STAGED_STATE, write_seeded_checkpoint
-from trossen_pi0_core.contract import CAMERAS, Observation
+from trossen_pi0_core.contract import CAMERAS, ActionPrefix, Observation
 from trossen_pi0_core.errors import BackendError, BackendUnavailableError, ParameterError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.openpi import AlohaLayout
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_policy.backends import BackendContext, InferenceRequest, make_backend
+from trossen_pi0_policy.backends.base import PrefixSupport
 from trossen_pi0_policy.backends.pi0 import Pi0Backend
 from trossen_pi0_policy.pi0 import policy as pi0_policy
 
 JOINTS = JointMap()
+PREFIX = np.tile(STAGED_STATE, (9, 1))
 OPENING = pi0_policy.load_policy
 
 
@@ -87,9 +89,9 @@ def answer_of(policy, seed=4):
     return policy.infer_one(request)["actions"]
 
 
-def infer(backend, seed=4, **changes):
+def infer(backend, seed=4, prefix=None, **changes):
     backend.begin_run(PROMPT, seed)
-    return backend.infer(InferenceRequest(observation(**changes), 33_333_333))
+    return backend.infer(InferenceRequest(observation(**changes), 33_333_333, prefix))
 
 
 # Answers ------------------------------------------------------------------------------------------
@@ -166,6 +168,24 @@ def test_answers_that_make_no_sense_are_refused(checkpoint, monkeypatch):
         infer(backend)
 
 
+def test_a_prefix_is_agreed_with_in_the_order_of_the_joints(checkpoint):
+    """Arms of another order than the wire's: each column is the joint's own."""
+    backwards = JointMap(arms=("right", "left"), urdf_prefixes=("right_", "left_"))
+    columns = np.r_[7:14, 0:7]
+    backend = make(checkpoint, arms=backwards.arms, urdf_prefixes=("right_", "left_"))
+    assert backend.prefix_support is PrefixSupport.NONE
+    backend.prepare()
+    assert backend.prefix_support is PrefixSupport.GUIDED
+    spread = SPREAD[columns]
+    rows = (STAGED_STATE + SPREAD * np.linspace(-2.0, 2.0, 14))[columns] + np.zeros((9, 14))
+    words = {"joints": backwards, "state": (STAGED_STATE + 0.1)[columns]}
+    free = infer(backend, **words)
+    bound = infer(backend, prefix=ActionPrefix(rows, 5), **words)
+    assert (free.committed_rows, bound.committed_rows) == (0, 5)
+    gaps = [(np.abs(found.positions[:5] - rows[:5]) / spread).mean() for found in (free, bound)]
+    assert gaps[1] < 0.4 * gaps[0], gaps
+
+
 # Becoming ready -----------------------------------------------------------------------------------
 
 
@@ -182,6 +202,7 @@ def test_everything_is_compiled_before_the_first_observation(checkpoint):
     assert compiled
     compiled.clear()
     infer(backend)
+    infer(backend, prefix=ActionPrefix(PREFIX, 3))
     assert compiled == []
     policy = backend._policy
     backend.prepare()

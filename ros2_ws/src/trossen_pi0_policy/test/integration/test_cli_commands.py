@@ -29,8 +29,10 @@ class StatePolicy:
 
     metadata = {"robot": "test kit"}  # noqa: RUF012
 
-    def __init__(self, max_batch=1):
+    def __init__(self, max_batch=1, rtc="none"):
         self.max_batch = max_batch
+        self.rtc = rtc
+        self.metadata = {**self.metadata, "asked for rtc": rtc}
         self.warm = False
         self.calls = 0
         self.requests = []
@@ -62,7 +64,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("cli_commands", {__file__!r})
 commands = module_from_spec(spec)
 spec.loader.exec_module(commands)
-commands.policies.load_from = lambda arguments, max_batch=1: commands.StatePolicy(max_batch)
+commands.policies.load_from = lambda arguments, max_batch, rtc: commands.StatePolicy(
+    max_batch, rtc
+)
 sys.exit(commands.main(sys.argv[1:]))
 """
 
@@ -80,9 +84,10 @@ def policy(monkeypatch):
     """What is loaded instead of a checkpoint, and with which arguments."""
     made = StatePolicy()
 
-    def load(arguments, max_batch=1):
+    def load(arguments, max_batch=1, rtc="none"):
         made.asked_for.append(arguments)
         made.max_batch = max_batch
+        made.rtc = rtc
         return made
 
     monkeypatch.setattr(policies, "load_from", load)
@@ -310,6 +315,19 @@ def test_benchmark_of_a_batch(folder, policy, capsys):
     assert "batch 3" in capsys.readouterr().out
 
 
+def test_benchmark_with_a_prefix(folder, policy, capsys):
+    words = ["benchmark", "--checkpoint", str(folder / "checkpoint"), "--calls", "1"]
+    assert main([*words, "--rtc", "guided"]) == 0
+    assert policy.rtc == "guided"
+    rtc = policy.requests[0]["rtc"]
+    assert rtc["prefix"].shape == (25, 14)
+    assert 0 < rtc["frozen"] < 25
+    assert "batch 1, rtc guided, cpu" in capsys.readouterr().out
+    assert main(words) == 0
+    assert policy.rtc == "none"
+    assert "rtc" not in policy.requests[-1]
+
+
 def test_a_batch_that_the_policy_does_not_take(policy, capsys):
     words = ["benchmark", "--preset", "tiny", "--random-weights", "--batch", "5"]
     assert main(words) == 2
@@ -382,18 +400,21 @@ def wait_for(process, text):
 REQUEST = {"state": np.arange(14, dtype=np.float32), "images": {}, "prompt": "x"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_until_a_signal(folder, start, number):
+@pytest.mark.parametrize(
+    ("number", "rtc", "words"),
+    [(signal.SIGINT, "auto", ()), (signal.SIGTERM, "conditioned", ("--rtc", "conditioned"))],
+)
+def test_serve_until_a_signal(folder, start, number, rtc, words):
     port = free_port()
     process = start(
-        *("serve", "--checkpoint", str(folder / "checkpoint"), "--port", str(port)),
+        *("serve", "--checkpoint", str(folder / "checkpoint"), "--port", str(port), *words),
         TROSSEN_PI0_API_KEY="s3cret",
     )
     said = wait_for(process, f"listening on ws://127.0.0.1:{port}")
     assert "warming up" in said
     config = ServerConfig(port=port, api_key="s3cret")
     with contextlib.closing(OpenpiClient(config)) as client:
-        assert client.connect() == {"robot": "test kit"}
+        assert client.connect() == {"robot": "test kit", "asked for rtc": rtc}
         assert client.infer(REQUEST)["actions"][0, 13] == 13.0
         process.send_signal(number)
         assert process.wait(DEADLINE_S) == 0

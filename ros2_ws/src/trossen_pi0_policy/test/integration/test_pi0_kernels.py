@@ -17,6 +17,7 @@ from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.attention import MASKED, apply_rope, attend, rope_tables, suffix_mask
 from trossen_pi0_policy.pi0.config import ExpertConfig, get_config
 from trossen_pi0_policy.pi0.kernels import ROWS, Modulation
+from trossen_pi0_policy.pi0.model import PrefixBatch
 from trossen_pi0_policy.pi0.packing import pack, serving_model
 from trossen_pi0_policy.pi0.parameters import example_batch, from_openpi, openpi_shapes
 
@@ -280,8 +281,18 @@ def some_gpu():
 
 @needs_masked_loads
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
-@pytest.mark.parametrize(("name", "batch"), [("pi0", 1), ("pi05", 2)])
-def test_real_sizes_lower_for_gpus(name, batch):
+@pytest.mark.parametrize(
+    ("name", "batch", "method", "denoised_by_kernels"),
+    [
+        ("pi0", 1, "sample", True),
+        ("pi05", 2, "sample", True),
+        ("pi0", 1, "sample_conditioned", True),
+        ("pi05", 2, "sample_conditioned", False),  # whose norms differ from row to row
+        ("pi0", 2, "sample_guided", False),  # which needs a gradient
+        ("pi05", 1, "sample_guided", False),
+    ],
+)
+def test_real_sizes_lower_for_gpus(name, batch, method, denoised_by_kernels):
     """Two layers of each tower at full width; nothing is allocated or run.
 
     Of the last layer's prefill only keys and values are wanted, so one layer has no attention.
@@ -296,22 +307,21 @@ def test_real_sizes_lower_for_gpus(name, batch):
         return pack(tree, config, steps=10, dtype=jnp.bfloat16, align=True)
 
     packed = jax.eval_shape(prepare)
-    inputs = jax.eval_shape(lambda: example_batch(config, batch))
+    observations, noise = jax.eval_shape(lambda: example_batch(config, batch))
+    rows, dims = jnp.zeros(batch, jnp.int32), jnp.zeros((batch, config.action_dim), bool)
+    prefix = (PrefixBatch(noise, rows, rows, dims),) if method != "sample" else ()
+    weight = (5.0,) if method == "sample_guided" else ()
     model = serving_model(config, steps=10, dtype=jnp.bfloat16, align=True, kernels="triton")
 
     @jax.jit
-    def sample(tree, observations, noise):
-        return model.apply({"params": tree}, observations, noise, method="sample")
+    def sample(tree, *given):
+        return model.apply({"params": tree}, *given, *weight, method=method)
 
     with some_gpu():
-        lowered = sample.trace(packed, *inputs).lower(lowering_platforms=("cuda",))
+        traced = sample.trace(packed, observations, noise, *prefix)
+        lowered = traced.lower(lowering_platforms=("cuda",))
     text = lowered.as_text()
-    for kernel in (
-        "attend_prefix",
-        "project_rope",
-        "attend_cached",
-        "join_splits",
-        "project_geglu",
-        "add_normalise",
-    ):
-        assert f'"{kernel}"' in text or f'name = "{kernel}' in text, kernel
+    denoising = ("project_rope", "attend_cached", "join_splits", "project_geglu", "add_normalise")
+    for kernel in ("attend_prefix", *denoising):
+        found = f'"{kernel}"' in text or f'name = "{kernel}' in text
+        assert found == (kernel == "attend_prefix" or denoised_by_kernels), kernel

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from peers.parameter_recipe import seeded_parameters, seeded_uniform
-from trossen_pi0_policy.pi0 import model
+from trossen_pi0_policy.pi0 import flow
 from trossen_pi0_policy.pi0.config import ExpertConfig, Pi0Config, VisionConfig, get_config
-from trossen_pi0_policy.pi0.model import ModelBatch, Pi0, flow_times
+from trossen_pi0_policy.pi0.flow import flow_times
+from trossen_pi0_policy.pi0.model import ModelBatch, Pi0
 from trossen_pi0_policy.pi0.parameters import example_batch, from_openpi, openpi_shapes
 
 EXPERT = ExpertConfig(width=16, depth=2, mlp_dim=24, num_heads=4, head_dim=8)
@@ -30,7 +31,7 @@ CONFIG = Pi0Config(
     vocab_size=11,
 )
 STEPS = 3
-embed_time = jax.jit(model.embed_time, static_argnames="width")
+embed_time = jax.jit(flow.embed_time, static_argnames="width")
 FAST_COMPILE = {"xla_backend_optimization_level": 0}
 
 

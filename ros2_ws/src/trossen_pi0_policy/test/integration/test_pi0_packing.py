@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from peers.parameter_recipe import seeded_parameters
 from trossen_pi0_policy.pi0.config import ExpertConfig, LoraConfig, Pi0Config, VisionConfig
-from trossen_pi0_policy.pi0.model import embed_time, flow_times
+from trossen_pi0_policy.pi0.flow import embed_time, flow_times
 from trossen_pi0_policy.pi0.packing import pack, serving_config, serving_model
 from trossen_pi0_policy.pi0.parameters import example_batch, from_openpi, openpi_shapes
 
@@ -139,12 +139,13 @@ def test_adapters_are_merged_by_head(packed):
 def test_steps_are_worked_out(packed):
     tree = jax.tree.map(lambda x: np.asarray(x, np.float64), parameters(CONFIG))
     action, time = tree["action_in"], tree["time_in"]
-    embedded = np.asarray(embed_time(jnp.asarray(flow_times(STEPS)), 12), np.float64)
+    times = [*flow_times(STEPS), 0.0]  # behind the steps, that of clean rows
+    embedded = np.asarray(embed_time(jnp.array(times), 12), np.float64)
     noisy = np.linspace(-1.0, 1.0, 6)
-    for i in range(STEPS):
+    for i in range(STEPS + 1):
         joined = np.concatenate([noisy @ action["kernel"] + action["bias"], embedded[i]])
         expected = joined @ time["kernel"] + time["bias"]
         found = noisy @ packed["action_in"]["kernel"] + packed["step_bias"][i]
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert packed["step_bias"].shape == (STEPS, 12)
+    assert packed["step_bias"].shape == (STEPS + 1, 12)
     assert not np.any(packed["action_in"]["bias"])

@@ -10,7 +10,11 @@ from fixtures.checkpoints import PROMPT, SPREAD, STAGED_STATE, write_seeded_chec
 from peers.parameter_recipe import seeded_parameters
 from trossen_pi0_core.errors import BackendError, ObservationError, ParameterError
 from trossen_pi0_core.transforms import NormStats
-from trossen_pi0_policy.checkpoints import CheckpointMismatchError, write_checkpoint
+from trossen_pi0_policy.checkpoints import (
+    CheckpointError,
+    CheckpointMismatchError,
+    write_checkpoint,
+)
 from trossen_pi0_policy.pi0.config import config_to_dict, get_config, with_cameras
 from trossen_pi0_policy.pi0.parameters import openpi_shapes
 from trossen_pi0_policy.pi0.policy import load_policy
@@ -66,6 +70,81 @@ def test_a_batch_is_answered_like_each_alone(policy):
     assert not np.allclose(together[0]["actions"], together[1]["actions"], atol=1e-4)
 
 
+def with_prefix(seed, rows, frozen):
+    return {**request(seed), "rtc": {"prefix": rows, "frozen": frozen}}
+
+
+def smooth_rows(count):
+    return STAGED_STATE + SPREAD * np.linspace(-1.0, 1.0, count)[:, None]
+
+
+def test_observations_with_and_without_a_prefix_are_answered_in_one_call(policy):
+    rows = smooth_rows(60)  # more than the horizon
+    requests = [request(0), with_prefix(1, rows, 9), request(2), with_prefix(3, rows[:4], 0)]
+    prepared = [policy.prepare(each) for each in requests]
+    policy.seed(7)
+    together = policy.infer(prepared)
+    policy.seed(7)
+    alone = [policy.infer([each])[0] for each in prepared]
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a["actions"], b["actions"], rtol=0, atol=1e-4)
+    committed = [answer.get("committed_rows") for answer in together]
+    assert committed == [None, 9, None, 0]
+    policy.seed(7)
+    free = policy.infer([policy.prepare(request(seed)) for seed in range(4)])
+    gap_free, gap_bound = (
+        (np.abs(answers[1]["actions"][:9] - rows[:9]) / SPREAD).mean()
+        for answers in (free, together)
+    )
+    assert gap_bound < 0.1 * gap_free, (gap_free, gap_bound)
+    assert np.abs(together[3]["actions"][:2] - free[3]["actions"][:2]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("rows", "frozen", "says"),
+    [
+        (smooth_rows(4), 5, r"frozen must lie in 0\.\.4, .* got 5"),
+        (smooth_rows(60), 51, r"'frozen' in 'rtc' must be at most 50, .* got 51"),
+        (smooth_rows(4)[:, :7], 1, r"shape \(rows >= 1, 14\), got float64 of shape \(4, 7\)"),
+        (smooth_rows(4) * np.nan, 1, "must be finite"),
+    ],
+)
+def test_prefixes_that_make_no_sense_are_refused(policy, rows, frozen, says):
+    with pytest.raises(ObservationError, match=says):
+        policy.prepare(with_prefix(0, rows, frozen))
+
+
+def test_a_policy_without_prefixes_refuses_them(tmp_path):
+    found = load_policy(write(tmp_path / "1", get_config("tiny")), rtc="none")
+    assert "rtc" not in found.metadata
+    with pytest.raises(ObservationError, match="takes no prefix"):
+        found.prepare(with_prefix(0, smooth_rows(4), 1))
+
+
+def test_a_checkpoint_says_whether_it_was_trained_with_clean_prefixes(tmp_path, caplog):
+    """Frozen rows come out as they went in, joints relative to the state included."""
+    trained = {"prefix_conditioned": True, "delta_mask": [True] * 6 + [False] + [True] * 6}
+    folder = write(tmp_path / "1", get_config("tiny"), metadata=trained)
+    found = load_policy(folder)
+    assert found.metadata["rtc"] == "conditioned"
+    rows = smooth_rows(10)
+    answer = found.infer_one(with_prefix(0, rows, 4), noise=noise(0))
+    assert answer["committed_rows"] == 4
+    np.testing.assert_allclose(answer["actions"][:4], rows[:4], rtol=0, atol=1e-6)
+    assert np.abs(answer["actions"][4:10] - rows[4:]).max() > 1e-3
+    assert load_policy(folder, rtc="guided").metadata["rtc"] == "guided"
+    assert not caplog.text
+    other = write(tmp_path / "2", get_config("tiny"), metadata={"prefix_conditioned": False})
+    assert load_policy(other).metadata["rtc"] == "guided"
+    assert load_policy(other, rtc="conditioned").metadata["rtc"] == "conditioned"
+    assert "does not say that it was trained with clean prefixes" in caplog.text
+    odd = write(tmp_path / "3", get_config("tiny"), metadata={"prefix_conditioned": "yes"})
+    with pytest.raises(
+        CheckpointError, match="prefix_conditioned must be true or false, got 'yes'"
+    ):
+        load_policy(odd)
+
+
 @pytest.mark.parametrize("count", [0, 5])
 def test_a_batch_has_a_size_that_was_compiled(policy, count):
     prepared = [policy.prepare(request(0))] * count
@@ -104,6 +183,7 @@ def test_parameters_alone_say_which_config_they_are_of(tmp_path):
         "action_horizon": 50,
         "cameras": ["cam_high", "cam_left_wrist", "cam_right_wrist"],
         "image_size": 56,
+        "rtc": "guided",
     }
 
 

@@ -139,6 +139,7 @@ def test_one_run_at_a_time_and_bad_goals_are_rejected(openpi):
     assert (result.outcome, result.message) == (RunPolicy.Result.STOPPED, "stopped by the operator")
     for duration in (-1.0, math.nan, math.inf):
         assert not kit.send(max_duration_s=duration).accepted
+    assert not kit.send(" \n").accepted
 
 
 def test_start_and_stop_services(openpi, policy_server):

@@ -90,6 +90,38 @@ def test_new_tolerances_count_at_once():
     assert inputs.missing(NOW) == []
 
 
+@pytest.mark.parametrize(
+    ("off", "says"), [(-10, "10.00 s in the past"), (3600, "3600.00 s in the future")]
+)
+def test_a_bad_stamp_is_refused_and_the_good_inputs_stay(off, says):
+    inputs = buffer()
+    fill(inputs)
+    inputs.add_image("cam_high", NOW + off * S, PICTURE, NOW)
+    inputs.add_joints(NOW + off * S, ("a", "b"), (7.0, 7.0), NOW)
+    assert inputs.missing(NOW) == []
+    assert inputs.assemble(NOW, "").state.tolist() == [1.0, 2.0]
+    assert inputs.missing(NOW + S)[1] == (
+        f"cam_high: newest picture is 1.00 s old; refused: stamped {says}"
+    )
+
+
+def test_a_stamp_within_the_age_limit_is_taken():
+    inputs = buffer()
+    inputs.add_image("cam_high", NOW - S // 2, PICTURE, NOW)
+    inputs.add_image("cam_low", NOW + S // 2, PICTURE, NOW)
+    assert inputs.images_received == 2
+
+
+def test_forgotten_inputs_are_gone_and_stay_counted():
+    inputs = buffer()
+    fill(inputs)
+    inputs.forget()
+    assert len(inputs.missing(NOW)) == 3
+    assert inputs.images_received == 2
+    fill(inputs, NOW - 10 * S)
+    assert inputs.missing(NOW - 10 * S) == []
+
+
 def test_only_changes_are_logged():
     log = ChangeLog()
     assert log.lines(PolicyState.IDLE, "", [], 0) == []

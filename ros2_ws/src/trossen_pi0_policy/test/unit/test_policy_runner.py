@@ -12,10 +12,7 @@ import pytest
 from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.errors import BackendError, BackendUnavailableError
 from trossen_pi0_core.execution import State
-from trossen_pi0_core.sync import SyncTolerances
 from trossen_pi0_policy.backends import Inference
-from trossen_pi0_policy.observations import ObservationBuffer
-from trossen_pi0_policy.runner import PolicyRunner
 from trossen_pi0_policy.state import (
     ControllerReport,
     Outcome,
@@ -24,114 +21,9 @@ from trossen_pi0_policy.state import (
     RunSettings,
 )
 
-NAMES = ("a", "b")
 PERIOD_NS = NANOSECONDS // 100
 SETTINGS = RunSettings("pick", PERIOD_NS, 5, 60 * NANOSECONDS, 2 * NANOSECONDS)
 DEADLINE_S = 5.0
-
-
-def wait_until(condition, what):
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, f"waited {DEADLINE_S} s for {what}"
-        time.sleep(0.002)
-
-
-class Backend:
-    """Answers what it is told to; counts the calls."""
-
-    needs_ground_truth = False
-
-    def __init__(self):
-        self.on_prepare = lambda: None
-        self.on_infer = lambda _: Inference(np.zeros((20, 2)))
-        self.calls = []
-        self.requests = []
-        self.threads = set()
-        self.interrupted = threading.Event()
-
-    def _called(self, name):
-        self.calls.append(name)
-        self.threads.add(threading.current_thread().name)
-
-    def prepare(self):
-        self._called("prepare")
-        self.on_prepare()
-
-    def begin_run(self, prompt, seed):
-        self._called(f"begin {prompt} {seed}")
-
-    def infer(self, request):
-        self._called("infer")
-        self.requests.append(request)
-        return self.on_infer(request)
-
-    def interrupt(self):
-        self.interrupted.set()
-
-    def close(self):
-        self._called("close")
-
-
-class Rig:
-    """A runner whose joints and camera are fed."""
-
-    def __init__(self, settings=SETTINGS):
-        tolerances = SyncTolerances(NANOSECONDS // 10, NANOSECONDS // 2)
-        self.buffer = ObservationBuffer(NAMES, ("cam_high",), tolerances)
-        self.backend = Backend()
-        self.chunks = []
-        self.camera = True
-        self.runner = PolicyRunner(
-            self.backend,
-            self.buffer,
-            settings,
-            NAMES,
-            now_ns=time.monotonic_ns,
-            publish=lambda chunk, stamp: self.chunks.append((chunk, stamp)),
-        )
-        self._over = threading.Event()
-        self._feeder = threading.Thread(target=self._feed)
-        self._feeder.start()
-
-    def _feed(self):
-        image = np.zeros((4, 4, 3), np.uint8)
-        while not self._over.wait(0.005):
-            now = time.monotonic_ns()
-            self.buffer.add_joints(now, NAMES, (0.1, 0.2))
-            if self.camera:
-                self.buffer.add_image("cam_high", now, image)
-            self.runner.poll()
-
-    def close(self):
-        self._over.set()
-        self._feeder.join()
-        self.runner.close()
-
-    def start(self, **request):
-        self.runner.enable()
-        run_id = self.runner.begin(RunRequest(**request))
-        self.runner.release(run_id)
-        return run_id
-
-    def wait_for_chunks(self, count):
-        wait_until(lambda: len(self.chunks) >= count, f"{count} chunks")
-
-    def wait_for_result(self, run_id):
-        wait_until(lambda: self.runner.result(run_id), "the end of the run")
-        result = self.runner.result(run_id)
-        assert result is not None
-        return result
-
-    def wait_for_state(self, state):
-        wait_until(lambda: self.runner.status().state == state, state.name)
-
-
-@pytest.fixture
-def rig():
-    made = Rig()
-    yield made
-    made.close()
 
 
 def test_a_run_publishes_chunks_with_rising_ids_from_one_thread(rig):
@@ -176,7 +68,7 @@ def test_status_of_a_run(rig):
 def test_latency_is_split_into_the_policys_and_our_own(rig):
     def slow(request):
         time.sleep(0.3)
-        return Inference(np.zeros((20, 2)), preparation_ns=250_000_000)
+        return Inference(np.zeros((80, 2)), preparation_ns=250_000_000)
 
     rig.backend.on_infer = slow
     rig.start()
@@ -243,7 +135,7 @@ def test_stopping_does_not_wait_for_a_slow_backend_whose_answer_is_dropped(rig):
     go_on.set()
     rig.backend.on_infer = lambda _: Inference(np.ones((20, 2)))
     other = rig.start()
-    wait_until(lambda: rig.chunks[-1][0].run_id == other, "a chunk of the next run")
+    rig.wait_until(lambda: rig.chunks[-1][0].run_id == other, "a chunk of the next run")
     assert rig.chunks[count][0].run_id == other
     assert rig.chunks[count][0].positions[0, 0] == 1.0
 
@@ -281,8 +173,8 @@ def test_a_missing_camera_stalls_the_run_until_it_is_back(rig):
     rig.wait_for_state(PolicyState.RUNNING)
 
 
-def test_a_camera_that_stays_away_fails_the_run():
-    rig = Rig(RunSettings("", PERIOD_NS, 5, 60 * NANOSECONDS, NANOSECONDS // 2))
+def test_a_camera_that_stays_away_fails_the_run(make_rig):
+    rig = make_rig(RunSettings("", PERIOD_NS, 5, 60 * NANOSECONDS, NANOSECONDS // 2))
     try:
         rig.camera = False
         run_id = rig.start()
@@ -330,7 +222,7 @@ def test_a_backend_that_is_not_ready_says_why_without_a_run(rig):
 
     rig.backend.on_prepare = prepare
     rig.runner.enable()
-    wait_until(lambda: rig.runner.status().reason == "no server", "the reason")
+    rig.wait_until(lambda: rig.runner.status().reason == "no server", "the reason")
     assert rig.runner.status().state == PolicyState.IDLE
     assert rig.runner.status().inference_failures == 0
     run_id = rig.start()
@@ -352,7 +244,7 @@ def test_a_run_that_begins_between_two_attempts_knows_of_the_failure(rig):
 
     rig.backend.on_prepare = prepare
     rig.runner.enable()
-    wait_until(lambda: len(attempts) > 1, "the second attempt")
+    rig.wait_until(lambda: len(attempts) > 1, "the second attempt")
     result = rig.wait_for_result(rig.start())
     assert result.outcome == Outcome.FAILED
     assert result.message == "no chunk for 2 s: no checkpoint"
@@ -383,7 +275,7 @@ def test_live_settings_reach_the_run_under_way(rig):
     rig.wait_for_chunks(1)
     settings = RunSettings("place", PERIOD_NS // 2, 3, 60 * NANOSECONDS, 2 * NANOSECONDS)
     rig.runner.apply(settings)
-    wait_until(lambda: rig.chunks[-1][0].period_ns == PERIOD_NS // 2, "the new period")
+    rig.wait_until(lambda: rig.chunks[-1][0].period_ns == PERIOD_NS // 2, "the new period")
     assert rig.backend.requests[-1].observation.prompt == "place"
 
 
@@ -407,12 +299,12 @@ def test_a_ramp_pauses_the_questions(rig):
     assert len(rig.backend.requests) <= asked + 1
     asked, end = len(rig.backend.requests), time.monotonic_ns()
     rig.runner.controller(ControllerReport(end, State.HOLDING, "", run_id))
-    wait_until(lambda: len(rig.backend.requests) > asked, "a fresh inference")
+    rig.wait_until(lambda: len(rig.backend.requests) > asked, "a fresh inference")
     assert rig.backend.requests[asked].observation.stamp_ns >= end
 
 
-def test_closing_interrupts_the_backend_and_closes_it_on_its_thread():
-    rig = Rig()
+def test_closing_interrupts_the_backend_and_closes_it_on_its_thread(make_rig):
+    rig = make_rig()
 
     def until_interrupted(_):
         assert rig.backend.interrupted.wait(DEADLINE_S)
@@ -420,7 +312,7 @@ def test_closing_interrupts_the_backend_and_closes_it_on_its_thread():
 
     rig.backend.on_infer = until_interrupted
     run_id = rig.start()
-    wait_until(lambda: rig.backend.requests, "an inference")
+    rig.wait_until(lambda: rig.backend.requests, "an inference")
     began = time.monotonic()
     rig.close()
     assert time.monotonic() - began < DEADLINE_S

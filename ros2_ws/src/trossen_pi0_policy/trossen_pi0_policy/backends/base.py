@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,13 @@ class PrefixSupport(enum.Enum):
     """It is guided to agree with it (real-time chunking, arXiv 2506.07339)."""
     CONDITIONED = "conditioned"
     """It was trained with clean prefixes (arXiv 2512.05964)."""
+
+
+def told_prefix_support(metadata: Mapping[str, Any]) -> PrefixSupport:
+    """What a policy's metadata says that it makes of prefixes; NONE if it says nothing known."""
+    told = metadata.get("rtc")
+    known = {each.value: each for each in PrefixSupport}
+    return known.get(told, PrefixSupport.NONE) if isinstance(told, str) else PrefixSupport.NONE
 
 
 class PolicyBackend(Protocol):

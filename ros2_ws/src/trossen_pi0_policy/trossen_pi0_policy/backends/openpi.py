@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from typing_extensions import override
 
 from trossen_pi0_core.openpi import AlohaLayout, OpenpiClient, ServerConfig
@@ -10,6 +13,8 @@ from trossen_pi0_policy.backends.base import (
     Inference,
     InferenceRequest,
     PolicyBackend,
+    PrefixSupport,
+    told_prefix_support,
 )
 from trossen_pi0_policy.backends.trial import trial_observation
 
@@ -19,6 +24,7 @@ class OpenpiBackend(PolicyBackend):
 
     After each connection one trial observation is sent, whose answer is checked and dropped: the
     server compiles its model for it, and a server for another robot is found out before a run.
+    Prefixes are sent to servers whose metadata has ``rtc`` as the suite's own say it.
     """
 
     needs_ground_truth = False
@@ -50,6 +56,7 @@ class OpenpiBackend(PolicyBackend):
             request = self._layout.request(trial_observation(self._parameters))
             answer = self._client.infer(request, timeout_s=self._parameters.warmup_timeout_s)
             self._layout.actions(answer)
+        self.prefix_support = told_prefix_support(self._client.metadata)
 
     @override
     def begin_run(self, prompt: str, seed: int) -> None:
@@ -58,10 +65,23 @@ class OpenpiBackend(PolicyBackend):
     @override
     def infer(self, request: InferenceRequest) -> Inference:
         began_ns = self._clock_ns()
-        message = self._layout.request(request.observation)
+        seen, prefix = request.observation, request.prefix
+        message = self._layout.request(seen)
+        rtc = None if prefix is None else self._layout.prefix(prefix, seen.joint_names)
         prepared_ns = self._clock_ns()
-        positions = self._layout.actions(self._client.infer(message))
-        return Inference(positions, preparation_ns=prepared_ns - began_ns)
+
+        def for_server(metadata: Mapping[str, Any]) -> dict[str, Any]:
+            """Servers that do not know prefixes never see one, after a new connection neither."""
+            self.prefix_support = told_prefix_support(metadata)
+            is_known = rtc is not None and self.prefix_support is not PrefixSupport.NONE
+            return {**message, "rtc": rtc} if is_known else message
+
+        answer = self._client.infer(for_server)
+        return Inference(
+            self._layout.actions(answer),
+            committed_rows=self._layout.committed_rows(answer),
+            preparation_ns=prepared_ns - began_ns,
+        )
 
     @override
     def interrupt(self) -> None:

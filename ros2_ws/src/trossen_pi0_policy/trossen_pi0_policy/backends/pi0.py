@@ -22,6 +22,8 @@ from trossen_pi0_policy.backends.base import (
     Inference,
     InferenceRequest,
     PolicyBackend,
+    PrefixSupport,
+    told_prefix_support,
 )
 from trossen_pi0_policy.backends.trial import trial_observation
 
@@ -38,8 +40,9 @@ class Pi0Backend(PolicyBackend):
     """π0 from a checkpoint, on the thread that asks.
 
     ``prepare`` imports JAX, reads the checkpoint, compiles, and answers one trial observation,
-    which finds out a model for other arms or cameras before a run. After a failure it waits longer
-    and longer before it tries again: what is missing may be put in its place meanwhile.
+    which finds out a model for other arms or cameras before a run. What requests with a prefix need
+    is compiled too, since the execution may be changed during a run. After a failure it waits
+    longer and longer before it tries again: what is missing may be put in its place meanwhile.
     """
 
     needs_ground_truth = False
@@ -73,6 +76,7 @@ class Pi0Backend(PolicyBackend):
         self._stop_if_interrupted()
         try:
             self._policy = self._tried_policy()
+            self.prefix_support = told_prefix_support(self._policy.metadata)
         except Exception as error:
             self._failures = min(self._failures + 1, 32)
             if isinstance(error, TrossenPi0Error) and not isinstance(error, BackendError):
@@ -90,11 +94,18 @@ class Pi0Backend(PolicyBackend):
         policy = self._policy
         assert policy is not None, "prepare comes first"
         began_ns = self._clock_ns()
-        prepared = policy.prepare(self._layout.request(request.observation))
+        seen = request.observation
+        message = self._layout.request(seen)
+        if request.prefix is not None and self.prefix_support is not PrefixSupport.NONE:
+            message["rtc"] = self._layout.prefix(request.prefix, seen.joint_names)
+        prepared = policy.prepare(message)
         prepared_ns = self._clock_ns()
         (answer,) = policy.infer([prepared])
-        positions = self._layout.actions(answer)
-        return Inference(positions, preparation_ns=prepared_ns - began_ns)
+        return Inference(
+            self._layout.actions(answer),
+            committed_rows=self._layout.committed_rows(answer),
+            preparation_ns=prepared_ns - began_ns,
+        )
 
     @override
     def interrupt(self) -> None:
@@ -133,6 +144,7 @@ class Pi0Backend(PolicyBackend):
             tokenizer_file=parameters.tokenizer_file or None,
             asset_id=parameters.asset_id or None,
             reference_client_compat=parameters.reference_client_compat,
+            max_guidance_weight=parameters.max_guidance_weight,
         )
 
     def _set_compilation_cache(self) -> None:

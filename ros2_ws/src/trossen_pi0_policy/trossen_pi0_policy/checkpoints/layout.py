@@ -128,6 +128,10 @@ def find_checkpoint(path: str | Path) -> CheckpointFolder:
 def write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
     """Writes what the suite says about a checkpoint.
 
+    Known keys, all optional: ``config`` (a name or a description), ``config_name``, ``prompt``,
+    ``delta_mask``, ``prefix_conditioned`` (true: trained with clean prefixes, arXiv 2512.05964),
+    ``policy_metadata`` (what clients are told besides). Whoever uses one checks its value.
+
     Raises:
         CheckpointError: a value that JSON does not have.
     """

@@ -18,6 +18,7 @@ Cold start is what comes before the first timed call: loading, compiling, the fi
 """
 _CAMERAS = "cam_high,cam_left_wrist,cam_right_wrist"
 _CHECKPOINT_ONLY = ("config", "tokenizer", "default_prompt", "asset_id", "reference_client_compat")
+_SETTINGS = ("checkpoint", "config", "preset", "dtype", "steps", "cameras", "batch", "rtc")
 _PROMPT = "grab and handover the red cube"
 
 
@@ -63,22 +64,20 @@ def run(arguments: argparse.Namespace) -> None:
         image_size=arguments.image_size,
         prompt=arguments.prompt,
         seed=arguments.seed,
+        with_prefix=arguments.rtc != "none",
     )
     measurement = measure(
         lambda: (
             make_random(arguments)
             if arguments.random_weights
-            else load_from(arguments, max_batch=arguments.batch)
+            else load_from(arguments, max_batch=arguments.batch, rtc=arguments.rtc)
         ),
         requests,
         arguments.calls,
     )
     _print_table(arguments, measurement)
     if arguments.json is not None:
-        settings = {
-            name: getattr(arguments, name)
-            for name in ("checkpoint", "config", "preset", "dtype", "steps", "cameras", "batch")
-        }
+        settings = {name: getattr(arguments, name) for name in _SETTINGS}
         write_json(arguments.json, settings, measurement)
 
 
@@ -112,6 +111,12 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="observations in each call (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rtc",
+        choices=("none", "guided", "conditioned"),
+        default="none",
+        help="observations bring a prefix that the chunks shall agree with (default: %(default)s)",
     )
     parser.add_argument(
         "--calls",
@@ -160,7 +165,8 @@ def _print_table(arguments: argparse.Namespace, measurement: Measurement) -> Non
     cameras = len(arguments.cameras)
     table = Table(
         title=f"{source}, {arguments.dtype}, {arguments.steps} steps, {cameras} camera"
-        f"{'s' * (cameras > 1)}, batch {arguments.batch}, {measurement.device}"
+        f"{'s' * (cameras > 1)}, batch {arguments.batch}, "
+        f"{'' if arguments.rtc == 'none' else f'rtc {arguments.rtc}, '}{measurement.device}"
     )
     table.add_column("what")
     table.add_column("figure", justify="right")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_policy.compilation import use_compilation_cache
 from trossen_pi0_policy.serving.policy import ServedPolicy
+
+if TYPE_CHECKING:
+    from trossen_pi0_policy.pi0.policy import RtcChoice
 
 
 class LocalPolicy(ServedPolicy, Protocol):
@@ -32,7 +35,9 @@ class LocalPolicy(ServedPolicy, Protocol):
         ...
 
 
-def load_from(arguments: argparse.Namespace, *, max_batch: int = 1) -> LocalPolicy:
+def load_from(
+    arguments: argparse.Namespace, *, max_batch: int = 1, rtc: RtcChoice = "none"
+) -> LocalPolicy:
     """The policy of ``--checkpoint``, as the other arguments say.
 
     Raises:
@@ -51,6 +56,7 @@ def load_from(arguments: argparse.Namespace, *, max_batch: int = 1) -> LocalPoli
         asset_id=arguments.asset_id,
         reference_client_compat=arguments.reference_client_compat,
         max_batch=max_batch,
+        rtc=rtc,
     )
 
 
@@ -73,4 +79,5 @@ def make_random(arguments: argparse.Namespace) -> LocalPolicy:
         steps=arguments.steps,
         seed=arguments.seed,
         max_batch=arguments.batch,
+        rtc=arguments.rtc,
     )

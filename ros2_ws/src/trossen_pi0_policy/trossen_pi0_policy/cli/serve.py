@@ -34,6 +34,14 @@ def add_to(commands: Any) -> None:
         "--api-key-file", type=common.existing_file, metavar="FILE", help="file with the API key"
     )
     parser.add_argument(
+        "--rtc",
+        choices=("auto", "guided", "conditioned", "none"),
+        default="auto",
+        help="how chunks are made to agree with what clients are executing (real-time chunking); "
+        "auto: conditioned for checkpoints that were trained so, else guided (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
         "--verbose", action="store_true", help="log what happens on each connection"
     )
     _add_options(parser)
@@ -61,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_listening(options)
     log = logging.getLogger(__name__)
     log.info("loading %s", arguments.checkpoint)
-    policy = load_from(arguments, max_batch=options.max_batch)
+    policy = load_from(arguments, max_batch=options.max_batch, rtc=arguments.rtc)
     log.info("warming up")
     policy.warm_up()
     PolicyServer(policy, options, api_key=api_key).run(handle_signals=True)

@@ -20,6 +20,8 @@ from trossen_pi0_policy.cli.files import write_atomically
 from trossen_pi0_policy.cli.policies import LocalPolicy
 
 _MB = 1e6
+_PREFIX_ROWS = 25
+_FROZEN_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,13 @@ class Measurement:
 
 
 def random_requests(
-    *, cameras: Sequence[str], batch: int, image_size: int, prompt: str, seed: int
+    *,
+    cameras: Sequence[str],
+    batch: int,
+    image_size: int,
+    prompt: str,
+    seed: int,
+    with_prefix: bool = False,
 ) -> list[dict[str, Any]]:
     """Observations with random pictures and all joints at zero.
 
@@ -76,15 +84,18 @@ def random_requests(
         image_size: edge of the square pictures [pixels].
         prompt: of each.
         seed: for the pictures.
+        with_prefix: each brings rows that the answer shall agree with.
     """
     rng = np.random.default_rng(seed)
     shape = (3, image_size, image_size)
     joints = len(JointMap().urdf_names)
+    prefix = {"prefix": np.zeros((_PREFIX_ROWS, joints)), "frozen": _FROZEN_ROWS}
     return [
         {
             "state": np.zeros(joints, np.float32),
             "images": {camera: rng.integers(0, 256, shape, np.uint8) for camera in cameras},
             "prompt": prompt,
+            **({"rtc": prefix} if with_prefix else {}),
         }
         for _ in range(batch)
     ]

@@ -29,8 +29,8 @@ class RmsNorm(nn.Module):
 
     Attributes:
         adaptive: scale, shift and gate come from ``condition`` (adaRMS of π0.5).
-        steps: with ``adaptive``: the modulations of so many flow steps are parameters, and
-            ``condition`` is the index of the step.
+        steps: with ``adaptive``: the modulations of so many flow steps, and behind them that of
+            flow time 0, are parameters, and ``condition`` is the index of the step.
     """
 
     adaptive: bool = False
@@ -44,11 +44,12 @@ class RmsNorm(nn.Module):
 
         Args:
             x: shape (batch, tokens, width).
-            condition: with ``adaptive``: (batch, width), or the index of the flow step.
+            condition: with ``adaptive``: (batch, width), or the index of the flow step; or for
+                each token its own: (batch, tokens, width) or (batch, tokens).
 
         Returns:
             the normalised tokens in the type of ``x``, and with ``adaptive`` the gate of the
-            residual branch, shape (batch or 1, 1, width).
+            residual branch, shape (batch or 1, tokens or 1, width).
         """
         normed = kernels.rms_normalise(x)
         if not self.adaptive:
@@ -76,10 +77,11 @@ class RmsNorm(nn.Module):
 
     def _modulation(self, condition: jax.Array, width: int, dtype: Any) -> jax.Array:
         if self.steps:
-            table = self.param("modulations", nn.initializers.zeros, (self.steps, width))
-            return table[condition][None, None]
+            table = self.param("modulations", nn.initializers.zeros, (self.steps + 1, width))
+            return table[condition] if condition.ndim else table[condition][None, None]
         dense = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=dtype, name="modulation")
-        return dense(condition)[:, None]
+        modulation = dense(condition)
+        return modulation if condition.ndim == 3 else modulation[:, None]
 
 
 class Projection(nn.Module):

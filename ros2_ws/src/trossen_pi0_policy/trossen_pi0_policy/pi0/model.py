@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.attention import MASKED, prefix_mask, rope_tables, suffix_mask
 from trossen_pi0_policy.pi0.config import Pi0Config
+from trossen_pi0_policy.pi0.flow import embed_time, embedded_steps, flow_times
 from trossen_pi0_policy.pi0.gemma import Block, Cache, RmsNorm, Tokens
+from trossen_pi0_policy.pi0.guidance import guided_velocity, prefix_weights
 from trossen_pi0_policy.pi0.siglip import VisionTower
 
-SHORTEST_PERIOD = 4e-3
-LONGEST_PERIOD = 4.0
+Velocity = Callable[[jax.Array, jax.Array], jax.Array]
+"""dx/dt of noisy actions (batch, horizon, action_dim). The second argument is the index of the
+flow step, a scalar or one for each row, (batch, horizon); behind the last step is flow time 0."""
 
 
 @flax.struct.dataclass
@@ -40,25 +43,21 @@ class ModelBatch:
     token_mask: jax.Array
 
 
-def flow_times(steps: int) -> np.ndarray:
-    """Flow time at the beginning of each Euler step: 1 is noise, 0 the action.
+@flax.struct.dataclass
+class PrefixBatch:
+    """What the sampled chunks shall agree with.
 
-    Accumulated in float32, as openpi's loop does. float32, shape (steps,).
+    Attributes:
+        target: normalised and padded, finite, float32, shape (batch, horizon, action_dim).
+        frozen: int32, shape (batch,): so many first rows are executed whatever is sampled.
+        overlap: int32, shape (batch,): rows that ``target`` really has.
+        dims: bool, shape (batch, action_dim): dimensions that a robot has.
     """
-    times = np.empty(steps, dtype=np.float32)
-    time, delta = np.float32(1.0), np.float32(-1.0) / np.float32(steps)
-    for i in range(steps):
-        times[i] = time
-        time = np.float32(time + delta)
-    return times
 
-
-def embed_time(time: jax.Array, width: int) -> jax.Array:
-    """Sines and cosines of the flow time with periods from 4e-3 to 4; (n,) to (n, width)."""
-    fraction = jnp.linspace(0.0, 1.0, width // 2)
-    period = SHORTEST_PERIOD * (LONGEST_PERIOD / SHORTEST_PERIOD) ** fraction
-    angles = time[:, None] * (1.0 / period * 2 * jnp.pi)[None]
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    target: jax.Array
+    frozen: jax.Array
+    overlap: jax.Array
+    dims: jax.Array
 
 
 class Pi0(nn.Module):
@@ -110,7 +109,7 @@ class Pi0(nn.Module):
             self.state_in = nn.Dense(width)
         if serving:
             if not c.pi05:
-                shape = (self.serving_steps, width)
+                shape = (self.serving_steps + 1, width)
                 self.step_bias = self.param("step_bias", nn.initializers.zeros, shape)
                 self.time_out = nn.Dense(width)
         else:
@@ -126,12 +125,13 @@ class Pi0(nn.Module):
             batch: observations.
             actions: normalised and padded, float32, shape (batch, horizon, action_dim).
             noise: standard normal, of that shape.
-            time: flow time in (0, 1], shape (batch,).
+            time: flow time in [0, 1], shape (batch,), or (batch, horizon) for each row its own:
+                0 for rows of a clean prefix.
 
         Returns:
             mean square error over the action dimensions, float32, shape (batch, horizon).
         """
-        t = time[:, None, None]
+        t = time[:, None, None] if time.ndim == 1 else time[..., None]
         noisy = t * noise + (1 - t) * actions
         prefix, valid, positions = self._prefix(batch)
         embedded = embed_time(time, self.config.action.width)
@@ -159,18 +159,91 @@ class Pi0(nn.Module):
             normalised actions, float32, shape (batch, horizon, action_dim).
         """
         steps = self.serving_steps or steps
-        prefix, valid, positions = self._prefix(batch)
-        caches = self._prefill(prefix, valid, positions)
-        embedded = embed_time(jnp.asarray(flow_times(steps)), self.config.action.width)
-        state = self._state_token(batch)
-        denoise = self._denoiser(caches, valid)
+        velocity = self._flow(batch, steps, with_kernels=True)
+        return jax.lax.fori_loop(0, steps, lambda i, x: x - velocity(x, i) / steps, noise)
+
+    def sample_guided(
+        self,
+        batch: ModelBatch,
+        noise: jax.Array,
+        prefix: PrefixBatch,
+        max_weight: float,
+        *,
+        steps: int = 10,
+    ) -> jax.Array:
+        """As ``sample``, guided to agree with a prefix (real-time chunking, arXiv 2506.07339).
+
+        Gradients are taken of the velocity with respect to the noisy actions alone: through the
+        action expert, never through the prefix of pictures and prompt.
+
+        Args:
+            batch: observations.
+            noise: as for ``sample``.
+            prefix: what the chunks shall agree with; those without overlap are sampled freely.
+            max_weight: bound on the weight of the guidance.
+            steps: as for ``sample``.
+        """
+        steps = self.serving_steps or steps
+        velocity = self._flow(batch, steps, with_kernels=False)
+        rows = jax.vmap(partial(prefix_weights, horizon=noise.shape[1]))
+        weights = rows(prefix.frozen, prefix.overlap)[:, :, None] * prefix.dims[:, None]
+        times = jnp.asarray(flow_times(steps))
+        guided = partial(
+            guided_velocity, target=prefix.target, weights=weights, max_weight=max_weight
+        )
 
         def step(i: jax.Array, x: jax.Array) -> jax.Array:
-            time = jnp.broadcast_to(embedded[i], (x.shape[0], embedded.shape[1]))
-            suffix, condition = self._suffix(state, x, i if self.serving_steps else time)
-            return x - self._velocity(denoise(suffix, condition, i)) / steps
+            return x - guided(lambda x: velocity(x, i), x, times[i]) / steps
 
         return jax.lax.fori_loop(0, steps, step, noise)
+
+    def sample_conditioned(
+        self, batch: ModelBatch, noise: jax.Array, prefix: PrefixBatch, *, steps: int = 10
+    ) -> jax.Array:
+        """As ``sample``, but frozen rows are clean at flow time 0 and stay as they are.
+
+        For models that were trained so (training-time real-time chunking, arXiv 2512.05964).
+
+        Args:
+            batch: observations.
+            noise: as for ``sample``.
+            prefix: ``target`` and ``frozen`` count. In training dimensions that no robot has are
+                padded with zeros in clean rows, so they are zero in ``target`` too.
+            steps: as for ``sample``.
+        """
+        steps = self.serving_steps or steps
+        by_kernels = not self.config.pi05  # whose norms differ from row to row then
+        velocity = self._flow(batch, steps, with_kernels=by_kernels)
+        clean = jnp.arange(noise.shape[1]) < prefix.frozen[:, None]
+
+        def keep(x: jax.Array) -> jax.Array:
+            return jnp.where(clean[:, :, None], prefix.target, x)
+
+        def step(i: jax.Array, x: jax.Array) -> jax.Array:
+            return keep(x - velocity(x, jnp.where(clean, steps, i)) / steps)
+
+        return jax.lax.fori_loop(0, steps, step, keep(noise))
+
+    def _flow(self, batch: ModelBatch, steps: int, *, with_kernels: bool) -> Velocity:
+        """The velocity for these observations, whose prefix is worked out once.
+
+        ``with_kernels``: where the model has them; they have no gradient and take one step for
+        all rows.
+        """
+        prefix, valid, positions = self._prefix(batch)
+        caches = self._prefill(prefix, valid, positions)
+        state = self._state_token(batch)
+        denoise = self._denoiser(caches, valid, with_kernels=with_kernels)
+        embedded = embedded_steps(steps, self.config.action.width)
+
+        def velocity(x: jax.Array, step: jax.Array) -> jax.Array:
+            time = embedded[step]
+            if not step.ndim:
+                time = jnp.broadcast_to(time, (x.shape[0], time.shape[0]))
+            suffix, condition = self._suffix(state, x, step if self.serving_steps else time)
+            return self._velocity(denoise(suffix, condition, step))
+
+        return velocity
 
     def _prefix(self, batch: ModelBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Tokens of pictures and prompt, which of them are there, and their positions."""
@@ -201,7 +274,8 @@ class Pi0(nn.Module):
     ) -> tuple[jax.Array, jax.Array | None]:
         """Tokens of state and noisy actions, and the condition of adaptive norms.
 
-        ``time``: embedded, (batch, width); for a packed model the index of the step.
+        ``time``: embedded, (batch, width), or for each row its own, (batch, horizon, width); for a
+        packed model the index of the step, a scalar or (batch, horizon).
         """
         actions = self.action_in(noisy)
         serving = bool(self.serving_steps)
@@ -212,7 +286,7 @@ class Pi0(nn.Module):
             mixed = actions + self.step_bias[time]
         else:
             shape = (*actions.shape[:2], time.shape[-1])
-            repeated = jnp.broadcast_to(time[:, None], shape)
+            repeated = jnp.broadcast_to(time[:, None] if time.ndim == 2 else time, shape)
             mixed = self.time_in(jnp.concatenate([actions, repeated], axis=-1))
         actions = self.time_out(nn.swish(mixed))
         return jnp.concatenate([state, actions], axis=1).astype(self.dtype), None
@@ -238,7 +312,7 @@ class Pi0(nn.Module):
         return caches
 
     def _denoiser(
-        self, caches: Any, valid: jax.Array
+        self, caches: Any, valid: jax.Array, *, with_kernels: bool
     ) -> Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array]:
         """A pass of the suffix through the action expert, its norm included.
 
@@ -247,7 +321,7 @@ class Pi0(nn.Module):
         c = self.config
         rope = rope_tables(self._suffix_positions(valid), c.language.head_dim)
         masks = [valid[:, None], self._suffix_mask()]
-        if self.kernels != "none":
+        if with_kernels and self.kernels != "none":
             interpret = self.kernels == "interpret"
             tables = kernels.make_tables(*rope, valid, masks[1][0], interpret=interpret)
             return lambda suffix, _, step: self._denoise_by_kernels(suffix, caches, tables, step)

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from trossen_pi0_policy.pi0.config import ExpertConfig, LoraConfig, Pi0Config
-from trossen_pi0_policy.pi0.model import Pi0, embed_time, flow_times
+from trossen_pi0_policy.pi0.flow import embedded_steps
+from trossen_pi0_policy.pi0.model import Pi0
 from trossen_pi0_policy.pi0.parameters import Tree
 from trossen_pi0_policy.pi0.siglip import vector_sizes
 
@@ -57,7 +58,7 @@ def pack(
             "action_in": _float32(tree["action_in"]),
             "action_out": _float32(tree["action_out"]),
         }
-        embedded = embed_time(jnp.asarray(flow_times(steps)), config.action.width)
+        embedded = embedded_steps(steps, config.action.width)
         time_in, time_out = _float32(tree["time_in"]), _float32(tree["time_out"])
         condition = None
         if config.pi05:
@@ -88,7 +89,7 @@ def _modulations(norm: Any, condition: jax.Array) -> Tree:
 
 
 def _pack_steps(action_in: Tree, time_in: Tree, embedded: jax.Array) -> Tree:
-    """The first layer behind actions and time, which is linear in both, for each step."""
+    """The first layer behind actions and time, which is linear in both, for each step and 0."""
     width = embedded.shape[1]
     of_actions, of_time = time_in["kernel"][:width], time_in["kernel"][width:]
     bias = action_in["bias"] @ of_actions + embedded @ of_time + time_in["bias"]

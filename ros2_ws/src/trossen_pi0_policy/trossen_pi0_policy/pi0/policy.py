@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,15 @@ from trossen_pi0_policy.pi0.config import (
     get_config,
     known_names,
 )
+from trossen_pi0_policy.pi0.guidance import MAX_GUIDANCE_WEIGHT
+from trossen_pi0_policy.pi0.inputs import Prefix
 from trossen_pi0_policy.pi0.parameters import from_openpi, openpi_shapes, random_parameters
-from trossen_pi0_policy.pi0.sampler import Precision, Sampler
+from trossen_pi0_policy.pi0.sampler import Precision, Rtc, Sampler
 from trossen_pi0_policy.serving.policy import ServedPolicy
+
+RtcChoice = Literal["auto", "guided", "conditioned", "none"]
+"""What prefixes of requests do: see ``Rtc``; auto is conditioned for checkpoints that say they
+were trained so (``prefix_conditioned``), else guided."""
 
 _LOG = logging.getLogger(__name__)
 _CAMERA_OF_KEY: dict[str, str] = dict(
@@ -64,10 +70,12 @@ class Prepared:
     Attributes:
         inputs: of the model.
         request: where they come from.
+        prefix: what the answer shall agree with.
     """
 
     inputs: ModelInputs
     request: Mapping[str, Any]
+    prefix: Prefix | None = None
 
 
 class Pi0Policy(ServedPolicy):
@@ -84,12 +92,14 @@ class Pi0Policy(ServedPolicy):
         """Args:
         sampler: with the parameters.
         transform: of observations and actions.
-        metadata: what clients are told.
+        metadata: what clients are told, besides what the sampler makes of prefixes.
         seed: of the noise.
         """
         self._sampler = sampler
         self._transform = transform
-        self._metadata = dict(metadata or {})
+        self._metadata = {k: v for k, v in (metadata or {}).items() if k != "rtc"}
+        if sampler.rtc != "none":
+            self._metadata["rtc"] = sampler.rtc
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -117,7 +127,7 @@ class Pi0Policy(ServedPolicy):
 
     @override
     def prepare(self, request: Mapping[str, Any]) -> Prepared:
-        return Prepared(self._transform.inputs(request), request)
+        return Prepared(self._transform.inputs(request), request, self._prefix(request))
 
     @override
     def infer(self, prepared: Sequence[Prepared]) -> list[dict[str, Any]]:
@@ -131,7 +141,8 @@ class Pi0Policy(ServedPolicy):
         """Answers one observation.
 
         Args:
-            request: ``state`` [rad; m for carriages], ``images`` by camera, ``prompt``.
+            request: ``state`` [rad; m for carriages], ``images`` by camera, ``prompt``; perhaps
+                ``rtc`` (see ``request_prefix``), whose rows beyond the horizon are cut.
             noise: start of the flow, shape (horizon, action_dim); None: drawn.
 
         Returns:
@@ -153,7 +164,7 @@ class Pi0Policy(ServedPolicy):
         self, prepared: Sequence[Prepared], noise: NDArray[np.float32]
     ) -> list[dict[str, Any]]:
         begun_s = time.perf_counter()
-        chunks = self._sampler([each.inputs for each in prepared], noise)
+        chunks = self._sample(prepared, noise)
         if not np.isfinite(chunks).all():
             raise BackendError("the model's actions are not finite: are its parameters damaged?")
         timing = {"infer_ms": (time.perf_counter() - begun_s) * 1e3}
@@ -161,9 +172,42 @@ class Pi0Policy(ServedPolicy):
             {
                 "actions": self._transform.outputs(chunk, each.request),
                 "policy_timing": dict(timing),
+                **({} if each.prefix is None else {"committed_rows": each.prefix.frozen}),
             }
             for each, chunk in zip(prepared, chunks, strict=True)
         ]
+
+    def _sample(
+        self, prepared: Sequence[Prepared], noise: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Those with a prefix and those without go by programs of their own."""
+        prefixes = [each.prefix for each in prepared]
+        bound = [i for i, prefix in enumerate(prefixes) if prefix is not None]
+        free = [i for i, prefix in enumerate(prefixes) if prefix is None]
+        inputs = [each.inputs for each in prepared]
+        if not bound:
+            return self._sampler(inputs, noise)
+        chunks = np.empty_like(noise)
+        chunks[bound] = self._sampler(
+            [inputs[i] for i in bound], noise[bound], [p for p in prefixes if p is not None]
+        )
+        if free:
+            chunks[free] = self._sampler([inputs[i] for i in free], noise[free])
+        return chunks
+
+    def _prefix(self, request: Mapping[str, Any]) -> Prefix | None:
+        """Raises ObservationError: malformed, or for a policy that makes nothing of it."""
+        given = self._transform.prefix(request)
+        if given is None:
+            return None
+        if self._sampler.rtc == "none":
+            raise ObservationError("'rtc': this policy takes no prefix, as its metadata says")
+        (rows, frozen), horizon = given, self.config.action_horizon
+        if frozen > horizon:
+            raise ObservationError(
+                f"'frozen' in 'rtc' must be at most {horizon}, the rows of a chunk, got {frozen}"
+            )
+        return Prefix(rows[:horizon], frozen, self._transform.config.robot_dim)
 
 
 def load_policy(
@@ -178,6 +222,8 @@ def load_policy(
     delta_mask: tuple[bool, ...] | None = None,
     reference_client_compat: bool = False,
     max_batch: int = 1,
+    rtc: RtcChoice = "auto",
+    max_guidance_weight: float = MAX_GUIDANCE_WEIGHT,
 ) -> Pi0Policy:
     """A policy from a checkpoint of openpi or of the suite.
 
@@ -194,6 +240,8 @@ def load_policy(
             says, or none.
         reference_client_compat: see ``TransformConfig``.
         max_batch: most observations in one call.
+        rtc: what prefixes of requests do.
+        max_guidance_weight: bound on the weight of the guidance, above 0.
 
     Raises:
         TrossenPi0Error: what is wrong with the checkpoint, or not to be had.
@@ -202,6 +250,7 @@ def load_policy(
     info = read_metadata(found.path)
     said = info.metadata
     config, name = _config_of(info, config_name)
+    mode = _rtc_of(info, rtc)
     stats = load_norm_stats(found.norm_stats_folder(asset_id))
     tokenizer = _tokenizer(config, tokenizer_file)
     transform = transform_config(
@@ -212,7 +261,15 @@ def load_policy(
     )
     _LOG.info("checkpoint %s: config %s, %.2f GB", found.path, name, info.size_bytes / 1e9)
     tree = from_openpi(read_parameters(found.path, openpi_shapes(config)), config)
-    sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch)
+    sampler = Sampler(
+        tree,
+        config,
+        steps=steps,
+        dtype=dtype,
+        max_batch=max_batch,
+        rtc=mode,
+        max_guidance_weight=max_guidance_weight,
+    )
     return Pi0Policy(
         sampler,
         PolicyTransform(transform, stats, tokenizer),
@@ -227,10 +284,11 @@ def random_policy(
     steps: int = 10,
     seed: int = 0,
     max_batch: int = 1,
+    rtc: Rtc = "none",
 ) -> Pi0Policy:
     """A policy with random weights, for measuring; prompts are cut into bytes."""
     tree = random_parameters(config, seed, "bfloat16" if dtype == "auto" else dtype)
-    sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch)
+    sampler = Sampler(tree, config, steps=steps, dtype=dtype, max_batch=max_batch, rtc=rtc)
     spread = np.ones(config.action_dim)
     stats = NormStats(mean=0 * spread, std=spread, q01=-spread, q99=spread)
     transform = PolicyTransform(
@@ -260,6 +318,29 @@ def _told(config: Pi0Config, name: str) -> dict[str, Any]:
         "cameras": [_CAMERA_OF_KEY.get(key, key) for key in config.cameras],
         "image_size": config.image_size,
     }
+
+
+def _rtc_of(info: CheckpointInfo, rtc: RtcChoice) -> Rtc:
+    """What prefixes do with a checkpoint.
+
+    Raises:
+        CheckpointError: it does not say properly how it was trained.
+    """
+    conditioned = info.metadata.get("prefix_conditioned", False)
+    if not isinstance(conditioned, bool):
+        raise CheckpointError(
+            f"checkpoint {info.folder.path}: prefix_conditioned must be true or false, "
+            f"got {conditioned!r}"
+        )
+    if rtc == "auto":
+        return "conditioned" if conditioned else "guided"
+    if rtc == "conditioned" and not conditioned:
+        _LOG.warning(
+            "checkpoint %s does not say that it was trained with clean prefixes: conditioned "
+            "chunks may not go on smoothly behind them",
+            info.folder.path,
+        )
+    return rtc
 
 
 def _config_of(info: CheckpointInfo, name: str | None) -> tuple[Pi0Config, str]:

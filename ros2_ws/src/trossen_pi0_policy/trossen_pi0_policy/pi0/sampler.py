@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -14,78 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.errors import BackendError
+from trossen_pi0_core.errors import BackendError, ParameterError
 from trossen_pi0_core.transforms import ModelInputs
 from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.config import Pi0Config
-from trossen_pi0_policy.pi0.model import ModelBatch, Pi0
+from trossen_pi0_policy.pi0.guidance import MAX_GUIDANCE_WEIGHT
+from trossen_pi0_policy.pi0.inputs import InputBuffer, Prefix
+from trossen_pi0_policy.pi0.model import Pi0
 from trossen_pi0_policy.pi0.packing import pack, serving_model
 
 Precision = Literal["auto", "bfloat16", "float32"]
 """Of weights and activations; auto is bfloat16, on a CPU float32, which is faster there."""
 
+Rtc = Literal["none", "guided", "conditioned"]
+"""How a chunk is made to agree with a prefix: not at all, by guidance (arXiv 2506.07339), or by
+clean rows at flow time 0, which the model must have been trained with (arXiv 2512.05964)."""
+
 _LOG = logging.getLogger(__name__)
 _HALF_PRECISION = (8, 0)
 """First compute capability of NVIDIA GPUs that multiplies in bfloat16."""
-
-
-class InputBuffer:
-    """All inputs of a batch in one array of bytes, since each transfer to a GPU takes its time."""
-
-    def __init__(self, config: Pi0Config) -> None:
-        """Args:
-        config: of the model.
-        """
-        size, cameras = config.image_size, len(config.cameras)
-        self._fields: list[tuple[str, tuple[int, ...], np.dtype[Any]]] = [
-            ("noise", (config.action_horizon, config.action_dim), np.dtype(np.float32)),
-            ("state", (config.action_dim,), np.dtype(np.float32)),
-            ("tokens", (config.max_token_len,), np.dtype(np.int32)),
-            ("token_mask", (config.max_token_len,), np.dtype(np.bool_)),
-            ("image_mask", (cameras,), np.dtype(np.bool_)),
-            ("images", (cameras, 3, size, size), np.dtype(np.uint8)),
-        ]
-        self.size = sum(math.prod(shape) * dtype.itemsize for _, shape, dtype in self._fields)
-
-    def write(self, inputs: Sequence[ModelInputs], noise: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The bytes, shape (batch, size).
-
-        Args:
-            inputs: of each observation.
-            noise: shape (batch, horizon, action_dim).
-        """
-        buffer = np.empty((len(inputs), self.size), np.uint8)
-        for row, each, start in zip(buffer, inputs, noise, strict=True):
-            begin = 0
-            for name, shape, dtype in self._fields:
-                value = start if name == "noise" else getattr(each, name)
-                if name == "images":
-                    value = value.transpose(0, 3, 1, 2)  # as they lie in memory
-                if value.shape != shape:
-                    raise BackendError(f"{name} must have shape {shape}, got {value.shape}")
-                end = begin + math.prod(shape) * dtype.itemsize
-                row[begin:end].view(dtype).reshape(shape)[...] = value
-                begin = end
-        return buffer
-
-    def read(self, buffer: jax.Array) -> tuple[ModelBatch, jax.Array]:
-        """Observations and noise out of the bytes, on the device."""
-        batch, begin = buffer.shape[0], 0
-        values = {}
-        for name, shape, dtype in self._fields:
-            end = begin + math.prod(shape) * dtype.itemsize
-            part = buffer[:, begin:end]
-            if dtype == np.bool_:
-                part = part != 0
-            elif dtype.itemsize > 1:
-                part = jax.lax.bitcast_convert_type(
-                    part.reshape(batch, -1, dtype.itemsize), jnp.dtype(dtype)
-                )
-            values[name] = part.reshape(batch, *shape)
-            begin = end
-        noise = values.pop("noise")
-        values["images"] = values["images"].transpose(0, 1, 3, 4, 2)
-        return ModelBatch(**values), noise
 
 
 class Sampler:
@@ -101,6 +49,8 @@ class Sampler:
         max_batch: int = 1,
         with_cudnn: bool = True,
         with_kernels: bool = True,
+        rtc: Rtc = "none",
+        max_guidance_weight: float = MAX_GUIDANCE_WEIGHT,
     ) -> None:
         """Packs the parameters onto the device; compiles nothing yet.
 
@@ -113,9 +63,20 @@ class Sampler:
                 power of two.
             with_cudnn: attend to pictures by cuDNN, on GPUs that can.
             with_kernels: run the joined kernels, on GPUs that can.
+            rtc: what a prefix does.
+            max_guidance_weight: bound on the weight of the guidance, above 0.
+
+        Raises:
+            ParameterError: another bound.
         """
+        if not 0 < max_guidance_weight < math.inf:
+            raise ParameterError(
+                f"max_guidance_weight must be above 0 and finite, got {max_guidance_weight}"
+            )
         self.config = config
         self.max_batch = max_batch
+        self.rtc: Rtc = rtc
+        self._max_guidance_weight = max_guidance_weight
         if dtype == "auto":
             dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
         self._dtype = dtype
@@ -123,6 +84,7 @@ class Sampler:
         half = dtype == "bfloat16"
         self._parameters = pack(tree, config, steps=steps, dtype=jnp.dtype(dtype), align=gpu)
         self._buffer = InputBuffer(config)
+        self._prefix_buffer = InputBuffer(config, with_prefix=True)
         self._choices: dict[str, Any] = {"steps": steps, "dtype": jnp.dtype(dtype), "align": gpu}
         if gpu and half and _compute_capability() >= _HALF_PRECISION:
             self._choices["cudnn"] = with_cudnn
@@ -138,41 +100,52 @@ class Sampler:
         return sorted({size for size in powers if size <= self.max_batch} | {self.max_batch})
 
     def warm_up(self) -> None:
-        """Compiles every batch size and runs it once.
+        """Compiles every batch size, with and without prefixes, and runs it once.
 
         Where a GPU does not take the joined kernels, those of the compiler are used.
         """
-        for size in self.sizes:
-            zeros = np.zeros((size, self._buffer.size), np.uint8)
-            try:
-                self._run(zeros)
-            except (RuntimeError, TypeError, ValueError) as error:
-                if "kernels" not in self._choices:
-                    raise
-                _LOG.warning("the joined GPU kernels do not run here, going without: %s", error)
-                del self._choices["kernels"]
-                self._build()
-                self._run(zeros)
+        try:
+            self._run_all()
+        except (RuntimeError, TypeError, ValueError) as error:
+            if "kernels" not in self._choices:
+                raise
+            _LOG.warning("the joined GPU kernels do not run here, going without: %s", error)
+            del self._choices["kernels"]
+            self._build()
+            self._run_all()
 
     def __call__(
-        self, inputs: Sequence[ModelInputs], noise: NDArray[np.float32]
+        self,
+        inputs: Sequence[ModelInputs],
+        noise: NDArray[np.float32],
+        prefixes: Sequence[Prefix] | None = None,
     ) -> NDArray[np.float32]:
         """Samples a chunk for each observation.
 
         Args:
             inputs: 1 to ``max_batch`` observations.
             noise: standard normal, shape (batch, horizon, action_dim).
+            prefixes: what each chunk shall agree with, unless ``rtc`` is none; None: nothing.
 
         Returns:
             normalised actions, float32, shape (batch, horizon, action_dim).
 
         Raises:
-            BackendError: inputs of other shapes than the model takes, or too many.
+            BackendError: inputs of other shapes than the model takes, or too many; prefixes
+                without ``rtc``, or malformed.
         """
         count = len(inputs)
+        if prefixes is not None and (self.rtc == "none" or len(prefixes) != count):
+            raise BackendError(
+                f"a sampler with rtc={self.rtc!r} was given {len(prefixes)} prefixes for {count} "
+                "observations"
+            )
         if not 1 <= count <= self.max_batch:
             raise BackendError(f"a batch must have 1 to {self.max_batch} entries, got {count}")
-        buffer = self._buffer.write(inputs, noise)
+        if prefixes is None:
+            buffer = self._buffer.write(inputs, noise)
+        else:
+            buffer = self._prefix_buffer.write(inputs, noise, prefixes)
         size = next(size for size in self.sizes if size >= count)
         if size > count:
             buffer = np.concatenate([buffer, np.repeat(buffer[:1], size - count, axis=0)])
@@ -183,13 +156,28 @@ class Sampler:
         self._model = serving_model(self.config, **self._choices)
         self._jitted = jax.jit(self._sample)
 
+    def _run_all(self) -> None:
+        """Every program once, on zeros."""
+        buffers = [self._buffer] if self.rtc == "none" else [self._buffer, self._prefix_buffer]
+        for size, buffer in itertools.product(self.sizes, buffers):
+            self._run(np.zeros((size, buffer.size), np.uint8))
+
     def _run(self, buffer: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._precision():
             return np.asarray(self._jitted(self._parameters, buffer))
 
     def _sample(self, parameters: Any, buffer: jax.Array) -> jax.Array:
-        batch, noise = self._buffer.read(buffer)
-        actions = self._model.apply({"params": parameters}, batch, noise, method=Pi0.sample)
+        """Whether there are prefixes is seen by the buffer's size, for which it is compiled."""
+        with_prefix = buffer.shape[1] == self._prefix_buffer.size
+        layout = self._prefix_buffer if with_prefix else self._buffer
+        batch, noise, prefix = layout.read(buffer)
+        given: tuple[Any, ...] = (batch, noise)
+        method = Pi0.sample
+        if prefix is not None and self.rtc == "guided":
+            given, method = (*given, prefix, self._max_guidance_weight), Pi0.sample_guided
+        elif prefix is not None:
+            given, method = (*given, prefix), Pi0.sample_conditioned
+        actions = self._model.apply({"params": parameters}, *given, method=method)
         assert isinstance(actions, jax.Array)
         return actions
 

@@ -84,6 +84,7 @@ class ArmControllerLink:
             run_id=message.run_id,
             rejections=message.chunks_rejected,
             last_rejection=message.last_rejection,
+            chunk_id=message.chunk_id,
         )
         self._on_report(self._report)
 

@@ -62,17 +62,21 @@ class Inputs:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
+    def _now_ns(self) -> int:
+        return self._node.get_clock().now().nanoseconds
+
     def _on_image(self, camera: str, message: Image) -> None:
         try:
             image = image_to_rgb(message)
         except ImageError as error:
             self._observations.refuse(camera, str(error))
             return
-        self._observations.add_image(camera, time_ns(message.header.stamp), image)
+        self._observations.add_image(camera, time_ns(message.header.stamp), image, self._now_ns())
 
     def _on_joints(self, message: JointState) -> None:
         stamp_ns = time_ns(message.header.stamp)
-        self._observations.add_joints(stamp_ns, list(message.name), list(message.position))
+        names, positions = list(message.name), list(message.position)
+        self._observations.add_joints(stamp_ns, names, positions, self._now_ns())
 
     def _on_ground_truth(self, message: GroundTruthMsg) -> None:
         position, turn = message.object_pose.position, message.object_pose.orientation

@@ -47,6 +47,7 @@ class Reports:
         self._publisher = node.create_publisher(PolicyStatus, "/policy/status", STATUS)
         self._diagnostics = diagnostics
         self._changes = ChangeLog()
+        self._advice: tuple[str, ...] = ()
         self._last: tuple[PolicyState, str] | None = None
         self._status_due_ns = 0
         self._diagnostics_due_ns = 0
@@ -59,11 +60,11 @@ class Reports:
         """Publishes what is due. Called several times a second by the callback thread."""
         status = self._runner.status()
         changed = (status.state, status.run_id) != self._last
-        if changed or now_ns >= self._status_due_ns:
+        if changed or is_due(self._status_due_ns, self._period_ns, now_ns):
             self._last = (status.state, status.run_id)
             self._status_due_ns = now_ns + self._period_ns
             self._publisher.publish(self._message(status, now_ns))
-        if now_ns >= self._diagnostics_due_ns:
+        if is_due(self._diagnostics_due_ns, _DIAGNOSTICS_PERIOD_NS, now_ns):
             self._diagnostics_due_ns = now_ns + _DIAGNOSTICS_PERIOD_NS
             self._diagnose(status)
         for bad, line in self._changes.lines(status.state, status.reason, status.missing, now_ns):
@@ -71,6 +72,10 @@ class Reports:
                 self._node.get_logger().warning(line)
             else:
                 self._node.get_logger().info(line)
+        for advice in status.advice:
+            if advice not in self._advice:
+                self._node.get_logger().warning(advice)
+        self._advice = status.advice
 
     def _message(self, status: RunnerStatus, now_ns: int) -> PolicyStatus:
         age_ns = self._observations.newest_joints_age_ns(now_ns)
@@ -82,6 +87,9 @@ class Reports:
             run_id=status.run_id,
             chunk_id=status.chunk_id,
             chunks_published=status.chunks_published,
+            execution=status.execution.name.lower(),
+            pauses=status.pauses,
+            expected_delay_s=status.expected_delay_s,
             inference_failures=status.inference_failures,
             images_received=self._observations.images_received,
             inference_latency_s=status.latency.inference_s,
@@ -96,14 +104,19 @@ class Reports:
         return message
 
     def _diagnose(self, status: RunnerStatus) -> None:
-        text = f"{status.state.name}: {status.reason}" if status.reason else status.state.name
+        parts = [status.state.name, *([status.reason] if status.reason else []), *status.advice]
+        level = _LEVELS.get(status.state, WARN if status.advice else OK)
         self._diagnostics.publish(
-            _LEVELS.get(status.state, OK),
-            text,
+            level,
+            ": ".join(parts[:2]) + "".join(f"; {part}" for part in parts[2:]),
             {
                 "backend": self._backend,
                 "run": status.run_id or "none",
+                "execution": status.execution.name.lower(),
+                "expected delay [s]": status.expected_delay_s,
                 "chunks published": status.chunks_published,
+                "pauses": status.pauses,
+                "late answers": status.late_answers,
                 "inference failures": status.inference_failures,
                 "inference p50 [s]": status.latency_p50_s,
                 "inference p95 [s]": status.latency_p95_s,
@@ -112,3 +125,8 @@ class Reports:
                 "missing": "; ".join(status.missing) or "nothing",
             },
         )
+
+
+def is_due(due_ns: int, period_ns: int, now_ns: int) -> bool:
+    """Whether something periodic is due [ns]; also when the clock was set back meanwhile."""
+    return now_ns >= due_ns or due_ns - now_ns > period_ns

@@ -16,6 +16,7 @@ from trossen_pi0_core.errors import BackendError
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_msgs.action import RunPolicy
 from trossen_pi0_policy.ros.arm_controller_link import ArmControllerLink
+from trossen_pi0_policy.ros.reports import is_due
 from trossen_pi0_policy.ros.ticker import Ticker
 from trossen_pi0_policy.runner import PolicyRunner
 from trossen_pi0_policy.state import Outcome, RunRequest, RunResult
@@ -70,6 +71,8 @@ class RunServer:
         problem = ""
         if not math.isfinite(goal.max_duration_s) or goal.max_duration_s < 0.0:
             problem = f"max_duration_s must be finite and not negative, got {goal.max_duration_s}"
+        elif goal.prompt and not goal.prompt.strip():
+            problem = f"prompt must be empty or an instruction, got {goal.prompt!r}"
         elif self._runner.busy:
             problem = "a run is under way; cancel it or call /policy/stop first"
         elif not self._runner.enabled:
@@ -161,7 +164,7 @@ class _Feedback:
 
     def publish_if_due(self, now_ns: int) -> None:
         """Publishes unless the last one was a moment ago."""
-        if now_ns < self._due_ns:
+        if not is_due(self._due_ns, self._period_ns, now_ns):
             return
         self._due_ns = now_ns + self._period_ns
         status = self._runner.status()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
-TICK_S = 0.04
+TICK_S = 0.02
 
 
 class Ticker:
-    """A timer that looks at conditions; used by the node's callback thread alone."""
+    """A timer that looks at conditions; used by the node's callback thread alone.
+
+    It runs on the steady clock: it goes on when ROS time stands still or is set.
+    """
 
     def __init__(self, node: Node, on_tick: Callable[[], None]) -> None:
         """Args:
@@ -21,7 +25,9 @@ class Ticker:
         self._node = node
         self._on_tick = on_tick
         self._waiting: list[tuple[Callable[[], bool], Future]] = []
-        self._timer = node.create_timer(TICK_S, self._tick)
+        self._timer = node.create_timer(
+            TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def close(self) -> None:
         """Ends the timer; what still waits is never woken."""

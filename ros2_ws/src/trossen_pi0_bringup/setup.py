@@ -19,5 +19,13 @@ setup(
         (f"share/{PACKAGE}/rviz", glob("rviz/*.rviz")),
     ],
     python_requires=">=3.10",
-    install_requires=["matplotlib", "numpy", "opencv-python-headless", "psutil", "pyyaml", "rich"],
+    install_requires=[
+        "matplotlib",
+        "numpy",
+        "opencv-python-headless",
+        "psutil",
+        "pyyaml",
+        "rich",
+        "scipy",
+    ],
 )

@@ -227,7 +227,7 @@ class EpisodeRunner:
             policy=self._recording.policy,
         )
         handle = self._start_run(max_duration_s, watch)
-        future = handle.get_result_async()
+        future = self._request(handle.get_result_async, watch)
         decided_s: float | None = None
         deadline = time.monotonic() + max_duration_s + 60.0
         while not future.done():
@@ -238,7 +238,7 @@ class EpisodeRunner:
             if sim is not None and (sim.success or sim.failed) and decided_s is None:
                 decided_s = now
             if decided_s is not None and now > decided_s + settle_s:
-                handle.cancel_goal_async()
+                self._request(handle.cancel_goal_async, watch)
                 decided_s = float("inf")
             if now > deadline:
                 raise StackError("the policy's run did not end")
@@ -257,7 +257,8 @@ class EpisodeRunner:
 
     def _start_run(self, max_duration_s: float, watch: Watch) -> ClientGoalHandle:
         goal = RunPolicy.Goal(max_duration_s=max_duration_s)
-        handle = self._await(self._run.send_goal_async(goal), 10.0, watch, "run of the policy")
+        answer = self._request(lambda: self._run.send_goal_async(goal), watch)
+        handle = self._await(answer, 10.0, watch, "run of the policy")
         if not handle.accepted:
             policy = self._recording.policy
             raise StackError(
@@ -288,6 +289,10 @@ class EpisodeRunner:
                 f"{run.message}"
             )
         return result
+
+    def _request(self, send: Callable[[], Future], watch: Watch) -> Future:
+        """Has the callback thread send a request of the action client; returns its future."""
+        return self._await(self._callbacks.call(send), 10.0, watch, "call of the action client")
 
     def _await(self, future: Future, timeout_s: float, watch: Watch, what: str) -> Any:
         deadline = time.monotonic() + timeout_s

@@ -97,7 +97,7 @@ def _start(spec: NodeSpec) -> list[object]:
         arguments=list(spec.arguments),
         output="screen",
         emulate_tty=True,
-        sigterm_timeout="2",
+        sigterm_timeout=f"{2.0 + spec.ending_s:g}",
         sigkill_timeout="2",
     )
     if not spec.required:

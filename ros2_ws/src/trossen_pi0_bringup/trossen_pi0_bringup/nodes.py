@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 
 from trossen_pi0_bringup.arguments import ARM_CONTROLLER, POLICY, SIM, Arguments
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_core.parameters import ArmControllerParameters, specs
 
 PACKAGE = "trossen_pi0_bringup"
 
@@ -45,6 +47,7 @@ class NodeSpec:
         parameter_files: YAML files, later ones win.
         arguments: further words of its command line.
         required: the suite ends when it ends.
+        ending_s: how long it may take to end, beyond what any node may [s].
     """
 
     name: str
@@ -54,6 +57,7 @@ class NodeSpec:
     parameter_files: tuple[Path, ...] = ()
     arguments: tuple[str, ...] = ()
     required: bool = True
+    ending_s: float = 0.0
 
 
 def shipped(kind: str, name: str) -> Path:
@@ -115,7 +119,35 @@ def _suite_node(
         files.append(shipped("config", "policy_expert.yaml"))
     if arguments["params_file"]:
         files.append(_params_file(arguments["params_file"]))
-    return NodeSpec(name, package, executable, parameters, tuple(files))
+    ending_s = _parking_s(files, parameters) if name == ARM_CONTROLLER else 0.0
+    return NodeSpec(name, package, executable, parameters, tuple(files), ending_s=ending_s)
+
+
+def _parking_s(files: Sequence[Path], parameters: Mapping[str, Any]) -> float:
+    """How long the arms may move to their shutdown pose [s]; 0 without one."""
+    given: dict[str, Any] = {}
+    for path in files:
+        given.update(_values(path, ARM_CONTROLLER))
+    given.update(parameters)
+    known = {spec.name: spec for spec in specs(ArmControllerParameters)}
+    pose, timeout_s = (
+        known[name].check(given.get(name, known[name].default))
+        for name in ("shutdown_pose", "shutdown_timeout_s")
+    )
+    return float(timeout_s) if pose else 0.0  # pyright: ignore[reportArgumentType] - checked
+
+
+def _values(path: Path, node: str) -> dict[str, Any]:
+    """What a ROS parameter file says to a node."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParameterError(f"params_file: cannot read {path}: {error}") from error
+    values: dict[str, Any] = {}
+    for name, part in (content if isinstance(content, dict) else {}).items():
+        if isinstance(part, dict) and str(name).rpartition("/")[2] in ("**", node):
+            values.update(part.get("ros__parameters") or {})
+    return values
 
 
 def _params_file(text: str) -> Path:

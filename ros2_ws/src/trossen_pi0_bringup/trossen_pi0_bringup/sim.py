@@ -19,12 +19,13 @@ from rich.console import Console
 
 from trossen_pi0_bringup.arguments import (
     LAUNCH_ARGUMENTS,
+    Argument,
     Arguments,
     own_argument,
     parse_command_line,
 )
 from trossen_pi0_bringup.episodes import EpisodeResult, EpisodeRunner
-from trossen_pi0_bringup.nodes import camera_topics, node_specs
+from trossen_pi0_bringup.nodes import NodeSpec, camera_topics, node_specs
 from trossen_pi0_bringup.progress import Progress, describe_result
 from trossen_pi0_bringup.report import episode_summary, plot_joints, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
@@ -84,11 +85,11 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     console = Console(highlight=False, soft_wrap=True)
     if {"-h", "--help"} & set(words):
-        _print_help(console)
+        print_help(console, __doc__ or "", SIM_ARGUMENTS)
         return EXIT_OK
     try:
         arguments = Arguments(SIM_ARGUMENTS, parse_command_line(words))
-        specs = _checked_specs(arguments)
+        specs = checked_specs(arguments)
     except ParameterError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return EXIT_USAGE
@@ -115,7 +116,12 @@ def main(words: list[str] | None = None) -> int:
         console.print(f"results: {folder}", markup=False)
 
 
-def _checked_specs(arguments: Arguments) -> list[Any]:
+def checked_specs(arguments: Arguments) -> list[NodeSpec]:
+    """The processes of the simulated kit.
+
+    Raises:
+        ParameterError: arguments that do not go together, or that only `ros2 launch` can obey.
+    """
     if not arguments["sim"]:
         raise ParameterError(
             "sim: this command runs the simulated kit; real arms and cameras are started with "
@@ -147,7 +153,7 @@ def _run_episodes(run: _Run) -> int:
     finally:
         runner.close()
         monitor.close()
-    done = sum(_passed(run, s) for s in summaries)
+    done = sum(episode_passed(arguments, s) for s in summaries)
     rate = 100.0 * done / len(summaries)
     run.console.print(f"{done} of {len(summaries)} episodes succeeded ({rate:.0f} %)")
     return EXIT_OK if done == len(summaries) else EXIT_TASK
@@ -177,9 +183,9 @@ def _episode(run: _Run, runner: EpisodeRunner, progress: Progress, seed: int) ->
     return result
 
 
-def _passed(run: _Run, summary: dict[str, Any]) -> bool:
-    """In test mode nothing moves: there the policy's run is what counts."""
-    if run.arguments["mode"] == "test":
+def episode_passed(arguments: Arguments, summary: dict[str, Any]) -> bool:
+    """Whether an episode went well. In test mode nothing moves: there the policy's run counts."""
+    if arguments["mode"] == "test":
         return summary["outcome"] != "failed" and summary["chunks"] > 0
     return summary["success"]
 
@@ -203,13 +209,14 @@ def _style(result: EpisodeResult) -> str:
     return "green" if result.success else "red"
 
 
-def _print_help(console: Console) -> None:
-    console.print((__doc__ or "").strip() + "\n", markup=False)
-    for argument in SIM_ARGUMENTS:
+def print_help(console: Console, text: str, table: tuple[Argument, ...]) -> None:
+    """Prints what a command is for and its arguments."""
+    console.print(text.strip() + "\n", markup=False)
+    for argument in table:
         spec = argument.spec
         allowed = f" One of {', '.join(spec.choices)}." if spec.choices else ""
-        text = f"  {spec.name}:={argument.default_text}\n      {spec.description}{allowed}"
-        console.print(text, markup=False)
+        line = f"  {spec.name}:={argument.default_text}\n      {spec.description}{allowed}"
+        console.print(line, markup=False)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from trossen_pi0_bringup.transport import transport_environment
 from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_ros.process import PARENT_VARIABLE
 
-# Seconds until the next, harder signal; together they stay below five.
+# Seconds until the next, harder signal; together they stay below five. A node that may take longer
+# gets its time before the second one.
 _ENDING = ((signal.SIGINT, 2.5), (signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 
 
@@ -91,7 +92,10 @@ class Supervisor:
                 )
 
     def stop(self) -> list[str]:
-        """Ends all processes within five seconds; returns the names of those it had to kill."""
+        """Ends all processes; returns the names of those it had to kill.
+
+        Within five seconds, and the time that nodes may take longer to end.
+        """
         killed: list[str] = []
         for number, grace_s in _ENDING:
             deadline = time.monotonic() + grace_s
@@ -99,6 +103,8 @@ class Supervisor:
             for child in reversed(self._children):
                 if child.process.poll() is not None:
                     continue
+                if number == signal.SIGINT:
+                    deadline += child.spec.ending_s
                 if number == signal.SIGKILL:
                     killed.append(child.spec.name)
                 with contextlib.suppress(ProcessLookupError):

@@ -94,6 +94,28 @@ def test_users_parameters_come_after_the_shipped_ones(tmp_path):
     ]
 
 
+def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
+    assert [node.ending_s for node in specs().values()] == [0.0, 0.0, 0.0]
+    nodes = specs("shutdown_pose:=staged")
+    assert {name: node.ending_s for name, node in nodes.items()} == {
+        "sim": 0.0,
+        "arm_controller": 4.0,
+        "policy": 0.0,
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "/**/arm_controller:\n  ros__parameters: {shutdown_pose: home, shutdown_timeout_s: 7}\n"
+        "/policy:\n  ros__parameters: {shutdown_timeout_s: 90}\n"
+    )
+    assert specs(f"params_file:={file}")["arm_controller"].ending_s == 7.0
+    file.write_text("/**:\n  ros__parameters: {shutdown_pose: bed}\n")
+    with pytest.raises(ParameterError, match="shutdown_pose: 'bed' is not one of"):
+        specs(f"params_file:={file}")
+    file.write_text("/**: {")
+    with pytest.raises(ParameterError, match="params_file: cannot read"):
+        specs(f"params_file:={file}")
+
+
 def test_rviz_may_be_closed_without_ending_the_suite():
     rviz = specs("rviz:=true")["rviz"]
     assert not rviz.required

@@ -33,6 +33,11 @@ def test_control_rate_sets_rows_and_recorded_commands_alike():
     assert given.node_parameters("arm_controller") == {"command_rate": 50.0}
 
 
+def test_execution_reaches_the_policy_node():
+    assert arguments("execution:=rtc").node_parameters("policy") == {"execution": "rtc"}
+    assert arguments()["execution"] == "async"
+
+
 def test_arguments_not_named_set_nothing():
     given = arguments()
     assert [given.node_parameters(node) for node in NODE_PARAMETERS] == [{}, {}, {}]
@@ -56,6 +61,7 @@ def test_unknown_argument_names_the_closest():
     ("word", "message"),
     [
         ("backend:=pi7", r"backend: 'pi7' is not one of \['openpi', 'pi0', 'expert', 'replay'\]"),
+        ("execution:=turbo", r"execution: 'turbo' is not one of \['async', 'blocking', 'rtc'\]"),
         ("rate_of_inference:=0", r"rate_of_inference: 0 lies outside \[1, 1000\]"),
         ("rate_of_inference:=2.5", r"rate_of_inference: need int, got 2.5 \(float\)"),
         ("sim:=maybe", r"sim: need bool, got 'maybe' \(str\)"),

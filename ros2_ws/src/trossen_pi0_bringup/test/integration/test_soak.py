@@ -1,0 +1,194 @@
+"""A long run made short: real stack, real processes, files, verdict and exit status."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import matplotlib.image
+import psutil
+import pytest
+from domain_coordinator import domain_id
+
+from trossen_pi0_bringup.resources import process_usage
+from trossen_pi0_bringup.soak import main
+
+KIT = [
+    "camera_width:=160",
+    "camera_height:=120",
+    "camera_fps:=15",
+    "left_arm_address:=127.0.0.94",
+    "right_arm_address:=127.0.0.95",
+    "sample_s:=1",
+]
+
+
+class Soak:
+    """One call of ``python -m trossen_pi0_bringup.soak`` in a ROS domain of its own."""
+
+    def __init__(self, folder, domain, *words):
+        self.folder = folder
+        self._output = folder / "output.txt"
+        module = [sys.executable, "-m", "trossen_pi0_bringup.soak", f"run_dir:={folder}"]
+        with self._output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*module, *KIT, *words],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+            )
+
+    def text(self):
+        return self._output.read_text(errors="replace")
+
+    def wait_for(self, pattern, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while not re.search(pattern, self.text()):
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                pytest.fail(f"no {pattern!r} in the output:\n{self.text()}")
+            time.sleep(0.05)
+
+    def wait(self, timeout_s):
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {timeout_s} s:\n{self.text()}")
+
+    def verdict(self):
+        return json.loads((self.folder / "soak.json").read_text())
+
+    def rows(self):
+        with (self.folder / "soak.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()  # the nodes end with it
+                self.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+    with domain_id() as domain:
+
+        def run(*words):
+            started.append(Soak(tmp_path, domain, *words))
+            return started[-1]
+
+        yield run
+        for soak in started:
+            soak.end()
+
+
+@pytest.mark.timeout(180)
+def test_a_short_run_passes_and_leaves_its_table_figures_and_plot(start, tmp_path):
+    # In so short a time the first use of everything still shows as growth.
+    soak = start("minutes:=0.3", "memory_floor_mb:=50", "seed:=7")
+    status = soak.wait(120)
+    assert status == 0, soak.text()
+    assert "soak passed" in soak.text()
+    found = soak.verdict()
+    assert found["passed"] is True
+    assert found["interrupted"] is False
+    assert [e["seed"] for e in found["episodes"]] == [7, 8]
+    assert [e["variant"] for e in found["episodes"]] == ["red_cube", "blue_brick"]
+    assert all(check["passed"] for check in found["checks"])  # none is left unjudged either
+    assert {c["name"] for c in found["checks"]} >= {
+        "sim.uss_mb",
+        "arm_controller.threads",
+        "policy.files",
+        "supervisor.sockets",
+        "faults and e-stops",
+        "shared memory left behind",
+    }
+    assert found["stack"]["ticks"] > 1500
+    assert found["stack"]["images_published"] > 1000
+    assert found["stack"]["chunks_published"] > 50
+    rows = soak.rows()
+    assert len(rows) >= 20
+    assert [row["phase"] for row in rows].count("rest") == 2
+    assert float(rows[-1]["sim.uss_mb"]) > 100.0
+    assert int(rows[-1]["sim.processes"]) == 2  # cameras and physics
+    assert int(rows[-1]["shm_mapped"]) > 3
+    assert matplotlib.image.imread(tmp_path / "soak.png").min() < 0.2
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_ends_early_with_a_verdict_and_failed_episodes_fail_it(start, tmp_path):
+    soak = start("minutes:=60", "max_duration_s:=1", "variant:=wooden_block")
+    soak.wait_for(r"min \| seed 0 \(wooden_block\): FAILURE", 90.0)
+    soak.process.send_signal(signal.SIGINT)
+    status = soak.wait(20)
+    assert status == 1, soak.text()
+    assert "interrupted" in soak.text()
+    found = soak.verdict()
+    assert found["passed"] is False
+    assert found["interrupted"] is True
+    failed = {c["name"]: c["figure"] for c in found["checks"] if c["passed"] is False}
+    assert failed["episodes that succeeded"].startswith("0 of ")
+    assert (tmp_path / "soak.png").stat().st_size > 10_000
+
+
+HOLDER = """
+import socket, sys, threading
+held = []
+for line in sys.stdin:
+    for _ in range(3):
+        held.append(socket.socket())
+        held.append(open("/dev/null"))
+        held.append(bytearray(30_000_000))
+    for i in range(len(held)):
+        if isinstance(held[i], bytearray):
+            held[i][:] = b"x" * len(held[i])
+    thread = threading.Thread(target=threading.Event().wait, daemon=True)
+    thread.start()
+    print("held", flush=True)
+"""
+
+
+def test_usage_sees_what_a_process_gathers():
+    command, pipe = [sys.executable, "-c", HOLDER], subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watched, seen = psutil.Process(process.pid), []
+        for _ in range(2):
+            process.stdin.write("more\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "held\n"
+            seen.append(process_usage(watched))
+        process.kill()
+        process.wait()
+        gone = process_usage(watched)
+    first, second = seen
+    assert second.threads - first.threads == 1
+    assert second.sockets - first.sockets == 3
+    assert second.files - first.files == 6
+    assert second.unique_bytes - first.unique_bytes == pytest.approx(90e6, rel=0.5)
+    assert second.resident_bytes > second.unique_bytes
+    assert (first.processes, gone.processes, gone.threads) == (1, 0, 0)
+    assert (first + second).files == first.files + second.files
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["minutes:=0"], "minutes: 0.0 lies outside [0.05, 10080]"),
+        (["minute:=5"], "unknown argument 'minute', did you mean 'minutes'?"),
+        (["episodes:=5"], "unknown argument 'episodes'"),
+        (["sim:=false"], "sim: this command runs the simulated kit"),
+    ],
+)
+def test_bad_arguments_end_with_two_and_leave_no_folder(words, message, capsys, tmp_path):
+    assert main([*words, f"run_dir:={tmp_path / 'soak'}"]) == 2
+    assert message in capsys.readouterr().out
+    assert not (tmp_path / "soak").exists()

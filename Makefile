@@ -11,11 +11,11 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-slow check format bench-stack lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution soak lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  make %-12s %s\n' "$$name" "$$text"; done
+		printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 setup:  ## make the environment and build the workspace; PYTHON=python3.12 chooses
 	@$(BOOTSTRAP) setup
@@ -26,6 +26,12 @@ sim: setup  ## run the simulated robot: make sim ARGS="prompt:='grab the red cub
 bench-stack: setup  ## measure latency, jitter, CPU and lost pictures of the running stack
 	@exec tools/run python -m trossen_pi0_bringup.bench $(ARGS)
 
+bench-execution: setup  ## compare blocking, async and rtc at inference delays: table and plot in docs/
+	@exec tools/run python -m trossen_pi0_bringup.execution_bench $(ARGS)
+
+soak: setup  ## run the simulated kit for an hour and watch for leaks: make soak ARGS="minutes:=60"
+	@exec tools/run python -m trossen_pi0_bringup.soak $(ARGS)
+
 check: setup  ## format, lint, types and the tests that need no ROS
 	tools/run ruff format --check
 	tools/run ruff check
@@ -34,6 +40,9 @@ check: setup  ## format, lint, types and the tests that need no ROS
 
 test: setup  ## all tests but the slow ones: nodes, simulated robot, tools
 	$(PYTEST) -m "not slow" $(ARGS)
+
+test-faults: setup  ## break the running stack in a hundred ways; prints a table
+	$(PYTEST) ros2_ws/src/trossen_pi0_bringup/test/faults $(ARGS)
 
 test-slow: setup  ## the slow tests
 	$(PYTEST) -m slow $(ARGS)

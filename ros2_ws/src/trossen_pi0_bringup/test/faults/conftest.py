@@ -1,0 +1,64 @@
+"""The stack that the faults of a module share, and the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from domain_coordinator import domain_id
+
+from fault_harness.campaign import Campaign
+from fault_harness.stack import Stack
+
+CAMPAIGN = pytest.StashKey[Campaign]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CAMPAIGN] = Campaign()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows = terminalreporter.config.stash.get(CAMPAIGN, Campaign())
+    if rows.rows:
+        terminalreporter.section(f"{len(rows.rows)} faults")
+        for line in rows.table():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def campaign(pytestconfig: pytest.Config) -> Campaign:
+    """Collects the rows of the table."""
+    return pytestconfig.stash.setdefault(CAMPAIGN, Campaign())
+
+
+@contextmanager
+def stack_of(factory: pytest.TempPathFactory, **options: bool) -> Iterator[Stack]:
+    """A stack in a ROS domain of its own."""
+    with domain_id() as domain:
+        stack = Stack(factory.mktemp("stack"), domain, **options)
+        try:
+            yield stack
+        finally:
+            stack.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack as it runs on a robot; nodes are started by the first fault."""
+    with stack_of(tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def networked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack, with a network to the arms that can be made bad."""
+    with stack_of(tmp_path_factory, network=True) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack in the time of /clock."""
+    with stack_of(tmp_path_factory, publishes_time=True) as made:
+        yield made

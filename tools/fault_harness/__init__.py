@@ -1,0 +1,1 @@
+"""The stack under test, everything around it, and what it did: see ``stack`` and ``campaign``."""

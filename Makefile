@@ -35,8 +35,9 @@ soak: setup  ## run the simulated kit for an hour and watch for leaks: make soak
 check: setup  ## format, lint, types and the tests that need no ROS
 	tools/run ruff format --check
 	tools/run ruff check
-	tools/run basedpyright
-	$(PYTEST) -m "not slow" tools/test/unit ros2_ws/src/*/test/unit $(ARGS)
+	@tools/run basedpyright > .toolchain/types.txt 2>&1 & types=$$!; \
+	$(PYTEST) -m "not slow" tools/test/unit ros2_ws/src/*/test/unit $(ARGS); tests=$$?; \
+	wait $$types; typed=$$?; echo basedpyright; cat .toolchain/types.txt; exit $$((tests || typed))
 
 test: setup  ## all tests but the slow ones: nodes, simulated robot, tools
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -285,6 +285,7 @@ class ControlLoop:
                 executor.run_id,
                 chunk.chunk_id if chunk else 0,
                 float("nan") if age_ns is None else age_ns / NANOSECONDS,
+                self._timeline.delay_ns / NANOSECONDS,
                 dataclasses.replace(executor.counters),
                 self._statistics.summary(),
                 self._group.failures,

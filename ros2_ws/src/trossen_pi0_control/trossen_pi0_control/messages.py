@@ -37,6 +37,7 @@ def status_msg(snapshot: Snapshot, mode: str, stamp_ns: int) -> ControllerStatus
         run_id=snapshot.run_id,
         chunk_id=snapshot.chunk_id,
         chunk_age_s=snapshot.chunk_age_s,
+        chunk_delay_s=snapshot.chunk_delay_s,
         chunks_accepted=counters.chunks_accepted,
         chunks_rejected=counters.chunks_rejected,
         last_rejection=counters.last_rejection,

@@ -171,13 +171,14 @@ class ArmController(ManagedNode):
         )
 
     def on_state(self, state: State, reason: str) -> None:
-        """Logs the state."""
+        """Logs the state and publishes the status."""
         log = self.get_logger()
         text = f"{state.name}: {reason}" if reason else state.name
         if state in (State.FAULT, State.ESTOP):
             log.error(text)
         else:
             log.info(text)
+        self._publish_status()
 
     # Topics and services ------------------------------------------------------------------------
 

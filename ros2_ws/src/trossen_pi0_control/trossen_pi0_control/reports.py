@@ -39,6 +39,7 @@ class Snapshot:
         run_id: policy run in force; empty when there is none.
         chunk_id: newest chunk in force; 0 when there is none.
         chunk_age_s: age of the observation behind it [s]; NaN when there is none.
+        chunk_delay_s: by how much its rows are late, since limits slow the arms down [s].
         counters: events since activation.
         ticks: how well the loop keeps its time.
         failures: name of each failed arm -> why.
@@ -49,6 +50,7 @@ class Snapshot:
     run_id: str
     chunk_id: int
     chunk_age_s: float
+    chunk_delay_s: float
     counters: Counters
     ticks: TickSummary
     failures: dict[str, str]

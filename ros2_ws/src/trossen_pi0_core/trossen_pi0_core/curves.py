@@ -30,6 +30,8 @@ class ChunkCurve:
         chunk: the chunk.
         first_ns: when row 0 is due, delays included [ns].
         start_ns: when the curve comes into force [ns]; earlier rows are never executed.
+        blend_ns: how long it is faded in [ns].
+        leave_ns: how long it is faded out of an ensemble [ns].
         control: control points, shape (max(horizon, 2) + 2, joints) [rad; m for carriages].
     """
 
@@ -41,6 +43,7 @@ class ChunkCurve:
         self.chunk = chunk
         self.first_ns = chunk.t_first_ns
         self.start_ns = max(chunk.t_first_ns, accepted_ns)
+        self.blend_ns = self.leave_ns = 0
         rows = chunk.positions
         if chunk.horizon == 1:
             rows = np.repeat(rows, 2, axis=0)

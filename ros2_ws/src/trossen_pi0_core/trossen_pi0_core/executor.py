@@ -140,7 +140,8 @@ class MotionExecutor:
         run.chunk = chunk
         run.begun = True
         run.held_ns = None
-        self.timeline.add(chunk, now_ns, self.command, self._filter.stopping(self._tick_ns))
+        stop = self._filter.stopping(self._tick_ns)
+        self.timeline.add(chunk, now_ns, self.command, stop, self.config.limits)
         self._enter(State.EXECUTING)
 
     def _refuse_unfit(self, chunk: ActionChunk) -> None:

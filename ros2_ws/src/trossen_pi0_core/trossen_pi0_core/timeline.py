@@ -2,7 +2,8 @@
 
 By default a newer chunk takes over at its own time, cross-faded over ``blend_ns``. With an ensemble
 coefficient, all chunks that cover the present are averaged with ACT's weights (arXiv 2304.13705),
-each faded in after its start and out before its end over ``blend_ns``.
+each faded in after its start and out before its end over ``blend_ns``. Where a chunk leads far away
+from what the arms do, it is faded in more slowly, so that the fade keeps the limits by itself.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.curves import ChunkCurve, Places
+from trossen_pi0_core.limits import JointLimits
 from trossen_pi0_core.motion import Stop, shifted
 
 _MAX_MEMBERS = 64
 _LONG_NS = 1 << 60
+_LONGEST_BLEND_NS = NANOSECONDS
+_BLEND_ROUNDS = 3
+_BLEND_POINTS = 6
 _MAX_FADING = 8
 
 _Array = NDArray[np.float64]
@@ -42,12 +47,11 @@ class Sample:
     chunk: ActionChunk
 
 
-def _smooth(elapsed_ns: _Times, blend_ns: int) -> tuple[_Array, _Array]:
+def _smooth(elapsed_ns: _Times, blend_ns: _Times | int) -> tuple[_Array, _Array]:
     """Rises from 0 to 1 over ``blend_ns`` without a kink; the values and their rates [1/s]."""
-    if blend_ns == 0:
-        return (elapsed_ns >= 0).astype(np.float64), np.zeros(elapsed_ns.shape)
-    s = np.clip(elapsed_ns / blend_ns, 0.0, 1.0)
-    return s * s * (3.0 - 2.0 * s), 6.0 * s * (1.0 - s) * (NANOSECONDS / blend_ns)
+    blends = np.maximum(blend_ns, 1)  # within 1 ns is at once
+    s = np.clip((elapsed_ns + (np.asarray(blend_ns) == 0)) / blends, 0.0, 1.0)
+    return s * s * (3.0 - 2.0 * s), 6.0 * s * (1.0 - s) * (NANOSECONDS / blends)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class ChunkTimeline:
         self.ensemble_coefficient = ensemble_coefficient
         self._hold: Stop | None = None
         self._hold_start_ns = 0
+        self._hold_blend_ns = 0
         self._last: NDArray[np.float64] | None = None
         self._curves: list[ChunkCurve] = []
 
@@ -111,6 +116,14 @@ class ChunkTimeline:
             curve.delay(by_ns)
         self._hold_start_ns += by_ns
         self._hold = shifted(self._hold, by_ns)
+
+    @property
+    def delay_ns(self) -> int:
+        """By how much the rows of the newest chunk are late [ns]; 0 without one."""
+        if not self._curves:
+            return 0
+        newest = self._curves[-1]
+        return newest.first_ns - newest.chunk.t_first_ns
 
     def holds(self, now_ns: int) -> bool:
         """Whether the rows to be executed are over and the arms shall wait for the next chunk."""
@@ -129,6 +142,7 @@ class ChunkTimeline:
         now_ns: int,
         hold: NDArray[np.float64],
         stop: Stop | None = None,
+        limits: JointLimits | None = None,
     ) -> None:
         """Takes a chunk into the trajectory.
 
@@ -137,11 +151,14 @@ class ChunkTimeline:
             now_ns: present time [ns].
             hold: last command, shape (joints,); faded from when no chunk covers the present.
             stop: how the arms are coming to rest meanwhile, if they are not at rest in ``hold``.
+            limits: the chunk is faded in so slowly that they are kept, unless ``blend_ns`` is 0;
+                None: over ``blend_ns`` in any case.
         """
         self._prune(now_ns)
         curve = ChunkCurve(chunk, now_ns)
         held = self.holds(now_ns)
-        if held or not any(curve.covers(now_ns) for curve in self._curves):
+        rests = held or not any(curve.covers(now_ns) for curve in self._curves)
+        if rests:
             if not held:
                 self._curves = [c for c in self._curves if now_ns < c.start_ns]
             elif math.isnan(self.ensemble_coefficient):
@@ -150,9 +167,46 @@ class ChunkTimeline:
             if held:  # the arms rest until the new chunk begins, whatever the others would do
                 self._hold_start_ns = curve.start_ns
             self._last = None
+        curve.blend_ns = curve.leave_ns = self._blend_for(curve, limits)
+        for other in self._curves:  # they part from each other as slowly as they have met
+            if other.end_ns - curve.blend_ns >= now_ns:
+                other.leave_ns = max(other.leave_ns, curve.blend_ns)
+        if rests:
+            self._hold_blend_ns = curve.blend_ns
         self._curves.append(curve)
         alone = math.isnan(self.ensemble_coefficient)
         del self._curves[: -(_MAX_FADING if alone else _MAX_MEMBERS)]
+
+    def _blend_for(self, curve: ChunkCurve, limits: JointLimits | None) -> int:
+        """How long a new curve is faded in [ns]."""
+        blend_ns = self.blend_ns
+        if limits is None or not blend_ns or not (self._curves or self._hold):
+            return blend_ns
+        for _ in range(_BLEND_ROUNDS):
+            times_ns = curve.start_ns + np.linspace(0, blend_ns, _BLEND_POINTS).astype(np.int64)
+            new = Places([curve], times_ns)
+            old, old_speed = self._points(times_ns)
+            apart = np.abs(new.positions()[0] - old).max(axis=0)
+            faster = np.abs(new.velocities()[0] - old_speed).max(axis=0)
+            speed, acceleration = limits.velocity / 2.0, limits.acceleration / 2.0
+            # Of the smoothstep: speed 3/2 of the way over the time, acceleration 6 over its square.
+            needed_s = max(
+                float(np.max(1.5 * apart / speed)),
+                float(np.max(np.sqrt(6.0 * apart / acceleration))),
+                float(np.max(1.5 * faster / acceleration)),
+            )
+            blend_ns = min(max(blend_ns, round(needed_s * NANOSECONDS)), _LONGEST_BLEND_NS)
+        return max(blend_ns, self.blend_ns)
+
+    def _points(self, times_ns: _Times) -> _Points:
+        """Positions and velocities of the merged trajectory, each of shape (n, joints)."""
+        hold = self._hold.sample_at(times_ns) if self._hold else None
+        if not self._curves:
+            assert hold is not None
+            return hold
+        mixture = self._mixture(self._curves, times_ns)
+        places = Places(self._curves, times_ns)
+        return mixture.positions(places, hold), mixture.velocities(places, hold)
 
     def sample(self, now_ns: int) -> Sample | None:
         """The merged trajectory at ``now_ns``, or None when no chunk covers it.
@@ -202,7 +256,7 @@ class ChunkTimeline:
 
     def _cross_fade(self, curves: list[ChunkCurve], times_ns: _Times) -> _Mixture:
         """Fades from the hold through each chunk to the newest, in order of arrival."""
-        rise, rate = _smooth(times_ns - _starts(curves), self.blend_ns)
+        rise, rate = _smooth(times_ns - _starts(curves), _blends(curves))
         if self._hold is None:
             rise[0], rate[0] = 1.0, 0.0
         weights, rates = np.empty_like(rise), np.empty_like(rate)
@@ -219,9 +273,10 @@ class ChunkTimeline:
         ``i`` counts the older members. One that is half faded in or out counts half, so that no
         weight jumps when another member comes or goes.
         """
-        rise, rise_rate = _smooth(times_ns - _starts(curves), self.blend_ns)
+        rise, rise_rate = _smooth(times_ns - _starts(curves), _blends(curves))
         ends = np.array([curve.end_ns for curve in curves])[:, None]
-        fall, fall_rate = _smooth(ends - times_ns, self.blend_ns)
+        leaves = np.array([curve.leave_ns for curve in curves])[:, None]
+        fall, fall_rate = _smooth(ends - times_ns, leaves)
         presence, rate = rise * fall, rise_rate * fall - rise * fall_rate
         m = self.ensemble_coefficient
         older = np.cumsum(presence, axis=0) - presence
@@ -233,7 +288,7 @@ class ChunkTimeline:
         weights, rates = weights / total, (rates - weights * total_rate / total) / total
         left, left_rate = np.zeros(len(times_ns)), np.zeros(len(times_ns))
         if self._hold is not None:
-            fade, fade_rate = _smooth(times_ns - self._hold_start_ns, self.blend_ns)
+            fade, fade_rate = _smooth(times_ns - self._hold_start_ns, self._hold_blend_ns)
             left, left_rate = 1.0 - fade, -fade_rate
             weights, rates = fade * weights, fade * rates + fade_rate * weights
         return _Mixture(weights, rates, left, left_rate)
@@ -249,6 +304,7 @@ class ChunkTimeline:
         """The first of ``curves`` to begin shall fade in from a stop."""
         self._hold = stop
         self._hold_start_ns = min(curve.start_ns for curve in curves)
+        self._hold_blend_ns = max(curve.blend_ns for curve in curves)
 
     def _prune(self, now_ns: int) -> None:
         """Drops the chunks that no longer have a part in the present or the future."""
@@ -256,13 +312,14 @@ class ChunkTimeline:
             self._drop_faded(now_ns)
         else:
             self._drop_ended(now_ns)
-        if self._hold and _faded(now_ns - self._hold_start_ns, self.blend_ns):
+        if self._hold and now_ns - self._hold_start_ns >= self._hold_blend_ns:
             self._hold = None
 
     def _drop_faded(self, now_ns: int) -> None:
         """Drops the chunks that a newer one has replaced altogether."""
         for i in range(len(self._curves) - 1, 0, -1):
-            if _faded(now_ns - self._curves[i].start_ns, self.blend_ns):
+            curve = self._curves[i]
+            if now_ns - curve.start_ns >= curve.blend_ns:
                 del self._curves[:i]
                 return
 
@@ -282,9 +339,9 @@ def _starts(curves: list[ChunkCurve]) -> _Times:
     return np.array([curve.start_ns for curve in curves])[:, None]
 
 
-def _faded(elapsed_ns: int, blend_ns: int) -> bool:
-    """Whether a fade that began so long ago is over."""
-    return elapsed_ns >= blend_ns
+def _blends(curves: list[ChunkCurve]) -> _Times:
+    """How long the curves are faded in, shape (curves, 1) [ns]."""
+    return np.array([curve.blend_ns for curve in curves])[:, None]
 
 
 def _at_rest(positions: NDArray[np.float64], now_ns: int) -> Stop:

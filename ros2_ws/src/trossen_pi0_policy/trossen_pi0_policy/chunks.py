@@ -37,8 +37,14 @@ class ChunkStream:
         execution: Execution,
         settings: RunSettings,
         now_ns: int,
+        *,
+        at_rest: bool,
     ) -> ActionChunk:
-        """An answer as a chunk. Blocking: the first row is due now, and then the arms wait.
+        """An answer as a chunk.
+
+        Blocking, its first row is due now, and the arms wait after some rows. Otherwise it is due
+        at the observation's stamp; but where the arms have stood still since (``at_rest``), what
+        was planned from there begins with its first row now.
 
         The first chunk of a run may begin with a ramp, and is not the last for that reason.
 
@@ -48,12 +54,13 @@ class ChunkStream:
         blocking = execution == Execution.BLOCKING
         rate = settings.rate_of_inference
         stops = blocking and not inference.done and rate < len(inference.positions)
+        begin_ns = now_ns if at_rest else observation.stamp_ns
         agrees = execution == Execution.RTC and not inference.first_due_ns
         return ActionChunk(
             run_id=self.run_id,
             chunk_id=self.count + 1,
             observation_stamp_ns=observation.stamp_ns,
-            t_first_ns=now_ns if blocking else observation.stamp_ns + inference.first_due_ns,
+            t_first_ns=now_ns if blocking else begin_ns + inference.first_due_ns,
             period_ns=settings.period_ns,
             joint_names=self._joint_names,
             positions=inference.positions,

@@ -22,11 +22,19 @@ class Hearing:
         self._chunks = chunks
         self._rejections: int | None = None
         self._reported_ns = 0
+        self._delayed = (0, 0)  # chunk and its delay [ns]
+
+    @property
+    def chunk_delay_ns(self) -> int:
+        """By how much the rows of the last chunk are late, as far as was heard [ns]."""
+        chunk_id, delay_ns = self._delayed
+        return delay_ns if self._chunks.last and chunk_id == self._chunks.last.chunk_id else 0
 
     def heard(self, report: ControllerReport) -> None:
         """Remembers a report, after it was compared."""
         self._rejections = report.rejections
         self._reported_ns = report.stamp_ns
+        self._delayed = (report.chunk_id, report.chunk_delay_ns)
 
     def is_of_the_chunks(self, report: ControllerReport) -> bool:
         """Whether it was said after the last chunk was published."""
@@ -45,7 +53,8 @@ class Hearing:
         """The last chunk is over, and the controller has not said that it goes to its start."""
         chunk = self._chunks.last
         heard = self._rejections is None or self._reported_ns > self._chunks.published_ns
-        return chunk is not None and now_ns >= chunk.t_end_ns + (0 if heard else _LAST_WORD_NS)
+        wait_ns = self.chunk_delay_ns + (0 if heard else _LAST_WORD_NS)
+        return chunk is not None and now_ns >= chunk.t_end_ns + wait_ns
 
     def shift(self, jump_ns: int) -> None:
         """ROS time was set."""

@@ -9,7 +9,12 @@ from trossen_pi0_core.curves import ChunkCurve, Places
 
 
 def prefix_of(
-    previous: ActionChunk, first_ns: int, period_ns: int, now_ns: int, delay_rows: int
+    previous: ActionChunk,
+    first_ns: int,
+    period_ns: int,
+    now_ns: int,
+    delay_rows: int,
+    late_ns: int = 0,
 ) -> ActionPrefix | None:
     """The previous chunk at the times of the next chunk's rows; None where it does not reach.
 
@@ -22,13 +27,15 @@ def prefix_of(
         period_ns: time between two rows of the next chunk [ns].
         now_ns: present time [ns].
         delay_rows: rows of the next chunk that will have passed when it arrives.
+        late_ns: by how much the rows of the previous chunk are late [ns].
     """
-    end_ns = previous.t_hold_ns
-    if not previous.horizon or not previous.t_first_ns <= now_ns < end_ns:
+    begin_ns, end_ns = previous.t_first_ns + late_ns, previous.t_hold_ns + late_ns
+    if not previous.horizon or not begin_ns <= now_ns < end_ns:
         return None
-    if not previous.t_first_ns <= first_ns < end_ns:
+    if not begin_ns <= first_ns < end_ns:
         return None
     count = -(-(end_ns - first_ns) // period_ns)
     curve = ChunkCurve(previous, previous.t_first_ns)
+    curve.delay(late_ns)
     rows = Places([curve], first_ns + np.arange(count) * period_ns).positions()[0]
     return ActionPrefix(rows, min(max(1, delay_rows), count))

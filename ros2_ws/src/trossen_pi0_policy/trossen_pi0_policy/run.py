@@ -85,6 +85,7 @@ class PolicyRun:
         self._inferring = False
         self._outdated = False  # the answer that is under way is not to be used
         self._followed = False  # the arms follow the last chunk: the next one can agree with it
+        self._from_rest = True  # they did not when the last question was asked
         self._finishing = False
 
     @property
@@ -160,16 +161,20 @@ class PolicyRun:
         """What to ask the policy; to be called right before ``began``.
 
         Args:
-            observation: what to infer from; row 0 of the answer is taken to be due at its stamp.
+            observation: what to infer from; row 0 of the answer is taken to be due at its stamp,
+                or on arrival if the arms are at rest now.
             now_ns: present time [ns].
             support: what the policy makes of a prefix; without support ``rtc`` goes as ``async``.
         """
         self._execution = in_force(self.settings.execution, support)
+        self._from_rest = not self._followed
         period_ns = self.settings.period_ns
         rows = self.delays.rows(period_ns)
         prefix = None
         if self._execution == Execution.RTC and self._followed and self.chunk and rows is not None:
-            prefix = prefix_of(self.chunk, observation.stamp_ns, period_ns, now_ns, rows)
+            late_ns = self._hearing.chunk_delay_ns
+            stamp_ns = observation.stamp_ns
+            prefix = prefix_of(self.chunk, stamp_ns, period_ns, now_ns, rows, late_ns)
         return InferenceRequest(observation, period_ns, prefix)
 
     def began(self, now_ns: int) -> None:
@@ -215,7 +220,14 @@ class PolicyRun:
         if self.result is not None or self._ramping or self._outdated:
             self._inferring = False
             return None
-        chunk = self._chunks.make(observation, inference, self._execution, self.settings, now_ns)
+        chunk = self._chunks.make(
+            observation,
+            inference,
+            self._execution,
+            self.settings,
+            now_ns,
+            at_rest=self._from_rest,
+        )
         self._inferring = False
         delay_ns = now_ns - observation.stamp_ns
         self.delays.add(delay_ns)

@@ -125,6 +125,7 @@ class ControllerReport:
         rejections: chunks refused since its activation.
         last_rejection: why the last one was refused.
         chunk_id: newest chunk in force; 0 when there is none.
+        chunk_delay_ns: by how much its rows are late, since limits slow the arms down [ns].
     """
 
     stamp_ns: int
@@ -134,6 +135,7 @@ class ControllerReport:
     rejections: int = 0
     last_rejection: str = ""
     chunk_id: int = 0
+    chunk_delay_ns: int = 0
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,9 @@ class ControllerSide:
                 self._beginning.append(chunk)
             self._followed = _Followed(chunk, self.counters.slowdown_ns)
 
-    def tick(self, now_ns: int) -> None:
-        """One control tick: commands the arms and records."""
+    def tick(self, now_ns: int) -> bool:
+        """One control tick: commands the arms and records; returns whether the state changes."""
+        before = self._executor.state, self._executor.reason
         command = self._executor.tick(now_ns)
         self._judge_beginnings(now_ns)
         self.arms.command(command.positions)
@@ -92,6 +93,7 @@ class ControllerSide:
         if self._followed is not None:
             self.commands.append(command.positions.copy())
             self.measured.append(self._world.snapshot.positions.copy())
+        return before != (self._executor.state, self._executor.reason)
 
     def report(self, now_ns: int) -> ControllerReport:
         """What the status says."""
@@ -104,6 +106,7 @@ class ControllerSide:
             rejections=executor.counters.chunks_rejected,
             last_rejection=executor.counters.last_rejection,
             chunk_id=executor.chunk.chunk_id if executor.chunk else 0,
+            chunk_delay_ns=executor.timeline.delay_ns,
         )
 
     @property

@@ -112,8 +112,8 @@ def _play(world: World, controller: ControllerSide, policy: PolicySide) -> tuple
         if tick % _REPORT_TICKS == 0:
             policy.hear(controller.report(now_ns), now_ns)
         policy.step(now_ns)
-        if tick % _CONTROL_TICKS == 0:
-            controller.tick(now_ns)
+        if tick % _CONTROL_TICKS == 0 and controller.tick(now_ns):
+            policy.hear(controller.report(now_ns), now_ns)
         try:
             controller.arms.step()
         except ControllerFaultError as error:

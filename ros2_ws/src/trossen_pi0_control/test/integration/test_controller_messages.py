@@ -13,7 +13,7 @@ COUNTERS = Counters(1, 2, "why", 3, 4, 5, 6, 7, 8, 9, 10, 11, 12_000_000_000, 13
 
 
 def snapshot(counters=COUNTERS, state=State.EXECUTING):
-    return Snapshot(state, "", "run", 1, 0.1, counters, TickSummary(), {})
+    return Snapshot(state, "", "run", 1, 0.1, 0.2, counters, TickSummary(), {})
 
 
 def test_the_status_has_every_counter():

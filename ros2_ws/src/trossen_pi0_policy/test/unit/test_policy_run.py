@@ -32,7 +32,7 @@ def test_the_chunk_of_an_answer(kit):
     chunk = kit.infer(kit.released(), START, kit.rows(30, first_due_ns=7), took=S)
     assert (chunk.run_id, chunk.chunk_id, chunk.last) == ("run", 1, False)
     assert chunk.observation_stamp_ns == START
-    assert chunk.t_first_ns == START + 7
+    assert chunk.t_first_ns == START + S + 7
     assert chunk.period_ns == PERIOD
     assert chunk.joint_names == ("a", "b")
     assert chunk.horizon == 30

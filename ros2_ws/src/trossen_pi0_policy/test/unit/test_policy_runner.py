@@ -32,7 +32,8 @@ def test_a_run_publishes_chunks_with_rising_ids_from_one_thread(rig):
     chunks = [chunk for chunk, _ in rig.chunks[:3]]
     assert [chunk.chunk_id for chunk in chunks] == [1, 2, 3]
     assert {chunk.run_id for chunk in chunks} == {run_id}
-    assert all(chunk.t_first_ns == chunk.observation_stamp_ns for chunk in chunks)
+    assert chunks[0].t_first_ns > chunks[0].observation_stamp_ns  # the arms stood still
+    assert all(chunk.t_first_ns == chunk.observation_stamp_ns for chunk in chunks[1:])
     assert all(stamp >= chunk.observation_stamp_ns for chunk, stamp in rig.chunks[:3])
     assert rig.backend.calls[:3] == ["prepare", "begin pick 7", "infer"]
     assert rig.backend.threads == {"policy-inference"}

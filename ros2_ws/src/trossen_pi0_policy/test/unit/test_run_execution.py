@@ -19,27 +19,54 @@ START = 1000 * S
 # Asynchronous -----------------------------------------------------------------------------------
 
 
-def test_async_chunks_begin_at_their_observation_and_keep_all_rows(kit):
+def test_the_first_chunk_begins_on_arrival_for_the_arms_have_stood_still(kit):
     chunk = kit.infer(kit.released(), START, took=S)
+    assert (chunk.observation_stamp_ns, chunk.t_first_ns) == (START, START + S)
+
+
+def test_async_chunks_begin_at_their_observation_and_keep_all_rows(kit):
+    run = kit.released()
+    kit.infer(run, START)
+    chunk = kit.infer(run, START + S, took=S)
     assert chunk.execution == Execution.ASYNC
-    assert (chunk.t_first_ns, chunk.horizon, chunk.execute_rows) == (START, 20, 0)
+    assert (chunk.t_first_ns, chunk.horizon, chunk.execute_rows) == (START + S, 20, 0)
+
+
+def test_after_a_starvation_the_chunk_of_arms_at_rest_begins_on_arrival(kit):
+    run = kit.released()
+    kit.infer(run, START)
+    run.controller(kit.report(START + 3 * S, State.STARVED, chunk_id=1), START + 3 * S)
+    chunk = kit.infer(run, START + 3 * S, took=S)
+    assert chunk.t_first_ns == START + 4 * S
+
+
+def test_an_answer_from_the_motion_before_a_starvation_stays_where_it_was(kit):
+    run = kit.released()
+    kit.infer(run, START)
+    request = kit.ask(run, START + S)
+    run.controller(kit.report(START + 2 * S, State.STARVED, chunk_id=1), START + 2 * S)
+    chunk = run.answered(request.observation, kit.rows(), START + 2 * S + S // 2)
+    assert chunk is not None
+    assert chunk.t_first_ns == START + S
 
 
 def test_an_answer_whose_rows_are_all_past_is_not_published_but_counted(kit):
     run = kit.released()
-    kit.ask(run, START)
-    assert run.answered(kit.observation(START), kit.rows(20), START + 2 * S) is None
-    assert (run.chunks, run.late_answers) == (0, 1)
+    kit.infer(run, START)
+    kit.ask(run, START + S)
+    assert run.answered(kit.observation(START + S), kit.rows(20), START + 3 * S) is None
+    assert (run.chunks, run.late_answers) == (1, 1)
     assert run.state == PolicyState.STALLED
     assert run.reason == "the answer took 2.00 s, all its 20 rows were past"
-    assert run.wants_inference(START + 2 * S)
-    assert kit.infer(run, START + 2 * S, took=2 * S - 1).chunk_id == 1
+    assert run.wants_inference(START + 3 * S)
+    assert kit.infer(run, START + 3 * S, took=2 * S - 1).chunk_id == 2
     assert (run.state, run.reason) == (PolicyState.RUNNING, "")
 
 
 def test_answers_that_always_come_too_late_fail_the_run(kit):
     run = kit.released()
-    now = START
+    kit.infer(run, START)
+    now = START + S
     while run.result is None:
         assert now < START + 10 * S
         kit.ask(run, now)
@@ -160,18 +187,37 @@ def test_the_first_question_has_no_prefix(kit, rtc):
 
 
 def test_the_prefix_is_what_the_arms_follow(kit, rtc):
-    kit.infer(rtc, START, took=S // 4)
+    kit.infer(rtc, START, took=3 * S // 10)
     request = kit.ask(rtc, START + S)
     assert request.prefix is not None
-    # Ten rows of 20 are left; 0.25 s and 10 ms of transport are 2.6 rows.
-    np.testing.assert_allclose(request.prefix.positions[:, 0], np.arange(10, 20))
-    assert request.prefix.frozen == 3
+    # It began 0.3 s later: 13 rows of 20 are left; 0.3 s and 10 ms of transport are 3.1 rows.
+    np.testing.assert_allclose(request.prefix.positions[:, 0], np.arange(7, 20))
+    assert request.prefix.frozen == 4
     chunk = rtc.answered(
-        request.observation, Inference(np.zeros((20, 2)), committed_rows=3), START + S + S // 4
+        request.observation, Inference(np.zeros((20, 2)), committed_rows=4), START + S + S // 4
     )
     assert chunk is not None
-    assert (chunk.execution, chunk.committed_rows) == (Execution.RTC, 3)
+    assert (chunk.execution, chunk.committed_rows) == (Execution.RTC, 4)
     assert chunk.t_first_ns == START + S
+
+
+def test_the_prefix_of_arms_that_are_slowed_down_is_late(kit, rtc):
+    kit.infer(rtc, START)
+    slowed = kit.report(START + S // 2, State.EXECUTING, chunk_id=1, chunk_delay_ns=2 * S // 10)
+    rtc.controller(slowed, START + S // 2)
+    prefix = kit.ask(rtc, START + S).prefix
+    assert prefix is not None
+    np.testing.assert_allclose(prefix.positions[:, 0], np.arange(8, 20))
+
+
+def test_a_slow_down_of_the_chunk_before_does_not_count(kit, rtc):
+    kit.infer(rtc, START)
+    kit.infer(rtc, START + S)
+    late = kit.report(START + S, State.EXECUTING, chunk_id=1, chunk_delay_ns=S // 2)
+    rtc.controller(late, START + S)
+    prefix = kit.ask(rtc, START + 2 * S).prefix
+    assert prefix is not None
+    np.testing.assert_allclose(prefix.positions[:, 0], np.arange(10, 20))
 
 
 def test_between_rows_the_prefix_is_on_the_controller_s_curve(kit, rtc):
@@ -181,13 +227,13 @@ def test_between_rows_the_prefix_is_on_the_controller_s_curve(kit, rtc):
     prefix = kit.ask(rtc, at).prefix
     assert prefix is not None
     curve = ChunkCurve(first, START)
-    expected = [curve.sample(at + i * PERIOD)[0] for i in range(10)]
+    expected = [curve.sample(at + i * PERIOD)[0] for i in range(11)]
     np.testing.assert_allclose(prefix.positions, expected, rtol=1e-12)
 
 
 def test_a_delay_longer_than_the_overlap_freezes_all_of_it(kit, rtc):
     kit.infer(rtc, START, took=19 * S // 10)
-    prefix = kit.ask(rtc, START + 19 * S // 10).prefix
+    prefix = kit.ask(rtc, START + 38 * S // 10).prefix
     assert prefix is not None
     assert (len(prefix.positions), prefix.frozen) == (1, 1)
 

@@ -71,7 +71,7 @@ def test_late_answers_are_counted(rig):
     rig.backend.on_infer = lambda _: time.sleep(0.05) or Inference(np.zeros((2, 2)))
     rig.start()
     rig.wait_until(lambda: rig.runner.status().late_answers >= 2, "late answers")
-    assert rig.chunks == []
+    assert len(rig.chunks) == 1  # the first one, for which the arms stood still
 
 
 def test_the_delays_of_one_run_are_known_in_the_next(rig):

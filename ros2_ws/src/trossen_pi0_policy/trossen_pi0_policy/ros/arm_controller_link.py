@@ -9,6 +9,7 @@ from rclpy.action.client import ClientGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
 
+from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.execution import State
 from trossen_pi0_msgs.action import MoveTo
 from trossen_pi0_msgs.msg import ControllerStatus
@@ -85,6 +86,7 @@ class ArmControllerLink:
             rejections=message.chunks_rejected,
             last_rejection=message.last_rejection,
             chunk_id=message.chunk_id,
+            chunk_delay_ns=round(message.chunk_delay_s * NANOSECONDS),
         )
         self._on_report(self._report)
 

@@ -59,6 +59,7 @@ class ArmController(ManagedNode):
         self._group: ArmGroup | None = None
         self._loop: ControlLoop | None = None
         self._counters: Counters | None = None  # of the last diagnosis
+        self._parked = False
         self._joint_states = self.create_publisher(JointState, "joint_states", COMMANDS)
         topic = "planned_command" if self._params.value.mode == "test" else "command"
         self._commands = self.create_publisher(JointState, f"{NODE}/{topic}", COMMANDS)
@@ -104,19 +105,30 @@ class ArmController(ManagedNode):
         loop = self._make_loop(self._group)
         loop.start(self._patience_s)
         self._counters = None
+        self._parked = False
         self._loop = loop
 
     @override
     def deactivate(self) -> None:
         loop, self._loop = self._loop, None
-        if loop is None:
-            return
+        if loop:
+            self._park(loop)
+            loop.stop(self._patience_s)
+
+    @override
+    def wind_down(self) -> None:
+        if self._loop:
+            self._park(self._loop)
+
+    def _park(self, loop: ControlLoop) -> None:
+        """The arms' last motion, once an activation."""
         params = self._params.value
-        if params.shutdown_pose and params.mode != "test":
-            # The first signal has brought us here, or comes while a transition does this.
-            skip = self.hurry if self.stopping.is_set() else self.stopping
-            park(loop, params.shutdown_pose, params.shutdown_timeout_s, skip)
-        loop.stop(self._patience_s)
+        if self._parked or not params.shutdown_pose or params.mode == "test":
+            return
+        self._parked = True
+        # The first signal has brought us here, or comes while a transition does this.
+        skip = self.hurry if self.stopping.is_set() else self.stopping
+        park(loop, params.shutdown_pose, params.shutdown_timeout_s, skip)
 
     @override
     def cleanup(self) -> None:

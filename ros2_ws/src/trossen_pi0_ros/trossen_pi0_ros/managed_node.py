@@ -68,6 +68,12 @@ class ManagedNode(LifecycleNode):
     def deactivate(self) -> None:
         """Stops working and keeps what it has acquired."""
 
+    def wind_down(self) -> None:
+        """Last work at the end of the process, while callbacks still run; on the main thread.
+
+        ``close`` follows. Called only while the node is active.
+        """
+
     def cleanup(self) -> None:
         """Releases everything; does nothing when there is nothing."""
 

@@ -32,8 +32,9 @@ _PR_SET_PDEATHSIG = 1
 def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Makes the node, spins it until SIGINT or SIGTERM, closes it, and returns the exit status.
 
-    The node's callbacks run on one thread, its owner. After that thread has ended ``close`` is
-    called on the main thread, if the node has one, so that hardware is released on every way out.
+    The node's callbacks run on one thread, its owner. A managed node that is active then winds
+    down on the main thread, while that one goes on. After that thread has ended ``close`` is called
+    on the main thread, if the node has one, so that hardware is released on every way out.
     A managed node whose parameters say ``autostart`` is configured and activated before it spins,
     on the same thread; a signal in the meantime sets its ``stopping``. A second signal sets its
     ``hurry``.
@@ -86,6 +87,8 @@ def _spin(node: Node, stop: threading.Event) -> int:
     interrupted = callbacks.running and not refused.is_set()
     if isinstance(node, ManagedNode):
         node.stopping.set()
+        if callbacks.running and node.active:
+            node.wind_down()
     callbacks.stop()
     failure = callbacks.failure
     if failure is not None:

@@ -197,6 +197,20 @@ def test_a_second_ctrl_c_leaves_parking_out(servers, start, operator):
     assert servers.modes() == ["IDLE", "IDLE"]
 
 
+def test_the_e_stop_stops_the_arms_while_they_are_parked(servers, start, operator):
+    controller = start("shutdown_pose:=staged", "shutdown_timeout_s:=15.0", "command_rate:=100.0")
+    operator.ready()
+    controller.process.send_signal(signal.SIGINT)
+    operator.until(lambda: any(command.velocity[1] > 0.1 for command in operator.commands))
+    assert operator.call("estop")[0]
+    status = controller.process.wait(10.0)
+    assert status == 0, controller.text
+    assert "ESTOP: e-stop" in controller.text
+    assert "the arms have not reached pose 'staged'" in controller.text
+    assert operator.commands[-1].position[1] < STAGED[1] - 0.1
+    assert servers.modes() == ["IDLE", "IDLE"]
+
+
 def test_faulted_arms_are_not_parked(servers, start, operator):
     controller = start("shutdown_pose:=staged", "shutdown_timeout_s:=15.0")
     operator.ready()

@@ -66,7 +66,7 @@ def test_speeds_are_taken_to_the_nearest_allowed_ones() -> None:
     assert speeds.contains(np.array([0.1, 0.02])).tolist() == [True, False]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     start=st.tuples(st.floats(-1.0, 1.0), st.floats(0.0, 0.04)),
     wishes=st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), max_size=60),

@@ -243,7 +243,7 @@ def _apply(executor: MotionExecutor, event: tuple, now_ns: int, number: int) -> 
             getattr(executor, name)("drawn")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     events=_events,
     blend_ms=st.sampled_from([0, 100, 2000]),

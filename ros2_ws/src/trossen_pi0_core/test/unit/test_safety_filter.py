@@ -174,7 +174,7 @@ def test_a_slow_down_delays_what_is_left_and_a_new_chunk_is_on_time() -> None:
     bench.assert_limits_are_kept()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     chunks=st.lists(
         st.tuples(

@@ -93,7 +93,11 @@ class ArmControllerParameters:
     )
     status_rate: float = parameter(10.0, "Rate of the status topic [Hz].", low=1.0, high=100.0)
     blend_s: float = parameter(
-        0.1, "Cross-fade when a newer chunk takes over [s].", low=0.0, high=2.0, live=True
+        0.1,
+        "Cross-fade when a newer chunk takes over, longer where the limits need it; 0: none [s].",
+        low=0.0,
+        high=2.0,
+        live=True,
     )
     temporal_ensemble_coefficient: float = parameter(
         math.nan,

@@ -9,6 +9,7 @@ from what the arms do, it is faded in more slowly, so that the fade keeps the li
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,10 @@ from trossen_pi0_core.motion import Stop, shifted
 
 _MAX_MEMBERS = 64
 _LONG_NS = 1 << 60
-_LONGEST_BLEND_NS = NANOSECONDS
-_BLEND_ROUNDS = 3
-_BLEND_POINTS = 6
+_LONGEST_FADE_NS = NANOSECONDS
+_FADE_ROUNDS = 3
+_LEAVING = 2  # members of an ensemble that may end before the next one comes
+_FADE_POINTS = 6
 _MAX_FADING = 8
 
 _Array = NDArray[np.float64]
@@ -168,9 +170,7 @@ class ChunkTimeline:
                 self._hold_start_ns = curve.start_ns
             self._last = None
         curve.blend_ns = curve.leave_ns = self._blend_for(curve, limits)
-        for other in self._curves:  # they part from each other as slowly as they have met
-            if other.end_ns - curve.blend_ns >= now_ns:
-                other.leave_ns = max(other.leave_ns, curve.blend_ns)
+        self._part_from(curve, now_ns, limits)
         if rests:
             self._hold_blend_ns = curve.blend_ns
         self._curves.append(curve)
@@ -179,24 +179,29 @@ class ChunkTimeline:
 
     def _blend_for(self, curve: ChunkCurve, limits: JointLimits | None) -> int:
         """How long a new curve is faded in [ns]."""
-        blend_ns = self.blend_ns
-        if limits is None or not blend_ns or not (self._curves or self._hold):
-            return blend_ns
-        for _ in range(_BLEND_ROUNDS):
-            times_ns = curve.start_ns + np.linspace(0, blend_ns, _BLEND_POINTS).astype(np.int64)
-            new = Places([curve], times_ns)
-            old, old_speed = self._points(times_ns)
-            apart = np.abs(new.positions()[0] - old).max(axis=0)
-            faster = np.abs(new.velocities()[0] - old_speed).max(axis=0)
-            speed, acceleration = limits.velocity / 2.0, limits.acceleration / 2.0
-            # Of the smoothstep: speed 3/2 of the way over the time, acceleration 6 over its square.
-            needed_s = max(
-                float(np.max(1.5 * apart / speed)),
-                float(np.max(np.sqrt(6.0 * apart / acceleration))),
-                float(np.max(1.5 * faster / acceleration)),
-            )
-            blend_ns = min(max(blend_ns, round(needed_s * NANOSECONDS)), _LONGEST_BLEND_NS)
-        return max(blend_ns, self.blend_ns)
+        if limits is None or not self.blend_ns or not (self._curves or self._hold):
+            return self.blend_ns
+
+        def difference(offsets_ns: _Times) -> _Points:
+            times_ns = curve.start_ns + offsets_ns
+            new, old = Places([curve], times_ns), self._points(times_ns)
+            return new.positions()[0] - old[0], new.velocities()[0] - old[1]
+
+        return _fade_within(limits, difference, self.blend_ns)
+
+    def _part_from(self, curve: ChunkCurve, now_ns: int, limits: JointLimits | None) -> None:
+        """Sets how long the members of an ensemble that end first are faded out, as one comes."""
+        if limits is None or not self.blend_ns or math.isnan(self.ensemble_coefficient):
+            return
+        for other in self._curves[:_LEAVING]:
+
+            def difference(offsets_ns: _Times, other: ChunkCurve = other) -> _Points:
+                places = Places([curve, other], other.end_ns - offsets_ns)
+                positions, velocities = places.positions(), places.velocities()
+                return positions[0] - positions[1], velocities[0] - velocities[1]
+
+            leave_ns = _fade_within(limits, difference, self.blend_ns)
+            other.leave_ns = max(other.leave_ns, min(leave_ns, other.end_ns - now_ns))
 
     def _points(self, times_ns: _Times) -> _Points:
         """Positions and velocities of the merged trajectory, each of shape (n, joints)."""
@@ -332,6 +337,32 @@ class ChunkTimeline:
             if stop:
                 self._rest(stop, kept)
         self._curves = kept
+
+
+def _fade_within(
+    limits: JointLimits, difference: Callable[[_Times], _Points], least_ns: int
+) -> int:
+    """The time over which a fade takes half of the limits, but no less than ``least_ns`` [ns].
+
+    Args:
+        limits: of all joints.
+        difference: positions and velocities between two trajectories, each of shape (n, joints), at
+            times from one end of the fade on [ns].
+        least_ns: shortest fade [ns].
+    """
+    speed, acceleration = limits.velocity / 2.0, limits.acceleration / 2.0
+    fade_ns = least_ns
+    for _ in range(_FADE_ROUNDS):
+        apart, faster = difference(np.linspace(0, fade_ns, _FADE_POINTS).astype(np.int64))
+        distance, gain = np.abs(apart).max(axis=0), np.abs(faster).max(axis=0)
+        # Of the smoothstep: speed 3/2 of the way over the time, acceleration 6 over its square.
+        needed_s = max(
+            float(np.max(1.5 * distance / speed)),
+            float(np.max(np.sqrt(6.0 * distance / acceleration))),
+            float(np.max(1.5 * gain / acceleration)),
+        )
+        fade_ns = min(max(fade_ns, round(needed_s * NANOSECONDS)), _LONGEST_FADE_NS)
+    return max(fade_ns, least_ns)
 
 
 def _starts(curves: list[ChunkCurve]) -> _Times:

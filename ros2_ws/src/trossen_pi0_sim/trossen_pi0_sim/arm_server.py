@@ -6,6 +6,7 @@ import contextlib
 import logging
 import select
 import socket
+import struct
 import threading
 import time
 
@@ -38,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _LARGEST_DATAGRAM = 4096
+_SO_TIMESTAMPNS = 35  # of Linux, which Python does not name
+_TIMESPEC = struct.Struct("@ll")
+_STAMP_SPACE = socket.CMSG_SPACE(_TIMESPEC.size)
 
 
 class ArmServer(TrossenArmSimServer):
@@ -58,6 +62,7 @@ class ArmServer(TrossenArmSimServer):
         super().__init__(adapter, host=host)  # pyright: ignore[reportArgumentType]
         self._connection: socket.socket | None = None
         self._silent = threading.Event()
+        self._arrived_s = 0.0  # of the datagram in hand, on the monotonic clock
         self._stalled: bytes | None = None
         self._limits = b"".join(
             JOINT_LIMIT_STRUCT.pack(low, high, 0.0, velocity, 0.0, effort, 0.0)
@@ -167,13 +172,15 @@ class ArmServer(TrossenArmSimServer):
         sock = self._udp_socket
         assert sock is not None
         sock.setblocking(False)
+        with contextlib.suppress(OSError):  # elsewhere the time of reading has to do
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         while self._running:
             if not select.select([sock], [], [], _POLL_S)[0]:
                 continue
             newest = _newest_datagram(sock)
             if newest is None:
                 continue
-            datagram, sender = newest
+            datagram, sender, self._arrived_s = newest
             answer = self._answer(datagram)
             if not self._silent.is_set():
                 with contextlib.suppress(ConnectionError):  # the driver is gone
@@ -200,17 +207,33 @@ class ArmServer(TrossenArmSimServer):
             self.sim.apply_joint_commands(
                 [joint.mode for joint in inputs],
                 [joint.position for joint in inputs],
-                time.monotonic(),
+                self._arrived_s,
             )
         except ControllerFaultError as fault:
             self.fault(fault.state, str(fault))
 
 
-def _newest_datagram(sock: socket.socket) -> tuple[bytes, tuple[str, int]] | None:
-    """Empties the queue: older requests have timed out at the driver already."""
+def _newest_datagram(sock: socket.socket) -> tuple[bytes, tuple[str, int], float] | None:
+    """Empties the queue: older requests have timed out at the driver already.
+
+    Returns:
+        the datagram, its sender, and when it arrived on the monotonic clock [s]: by the kernel's
+        stamp, since a set-point that lay in the queue while this process could not run was not
+        given any later.
+    """
     newest = None
     while True:
         try:
-            newest = sock.recvfrom(_LARGEST_DATAGRAM)
+            data, ancillary, _, sender = sock.recvmsg(_LARGEST_DATAGRAM, _STAMP_SPACE)
         except (BlockingIOError, ConnectionError):
             return newest
+        newest = data, sender, time.monotonic() - _waited_s(ancillary)
+
+
+def _waited_s(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """How long a datagram has waited to be read [s]; 0 where the kernel does not say."""
+    for level, kind, stamp in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESPEC.unpack(stamp[: _TIMESPEC.size])
+            return max(time.time() - seconds - nanoseconds * 1e-9, 0.0)
+    return 0.0

@@ -6,6 +6,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from trossen_arm_sim.protocol import UDP_PORT, UDPCommand
 
 from trossen_pi0_core.errors import DriverError
+from trossen_pi0_sim import arm_server
 from trossen_pi0_sim.arm_adapter import ArmAdapter
 from trossen_pi0_sim.arm_server import ArmServer
 from trossen_pi0_sim.expert import STAGED, STAGED_ARM, HandoverExpert
@@ -284,3 +286,23 @@ def test_expert_hands_over_through_the_drivers_in_real_time(
         before = now
         time.sleep(0.01)
     assert simulation.world.progress.success, simulation.world.progress.stage
+
+
+def test_a_set_point_counts_from_its_arrival_though_it_is_read_late():
+    with (
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server,
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as driver,
+    ):
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        server.setsockopt(socket.SOL_SOCKET, arm_server._SO_TIMESTAMPNS, 1)
+        sent_s = time.monotonic()
+        driver.sendto(b"old", server.getsockname())
+        driver.sendto(b"new", server.getsockname())
+        arrived_by_s = time.monotonic()
+        time.sleep(0.1)  # it lies in the queue
+        newest = arm_server._newest_datagram(server)
+        assert newest is not None
+        assert newest[0] == b"new"
+        assert sent_s - 0.01 <= newest[2] <= arrived_by_s + 0.01
+        assert arm_server._newest_datagram(server) is None

@@ -29,8 +29,7 @@ __all__ = ["Command", "Counters", "ExecutorConfig", "MotionExecutor", "State"]
 
 _Positions = NDArray[np.float64]
 
-_THERE = 1e-9
-"""Distance from the goal that is arithmetic [rad; m for carriages]."""
+_THERE = 1e-9  # distance from the goal that is arithmetic [rad; m for carriages]
 
 
 class MotionExecutor:
@@ -128,7 +127,9 @@ class MotionExecutor:
                 run.last_chunk_id = chunk.chunk_id
                 run.ending = True
             raise ChunkRejectedError(problem)
-        run = run or self._begin_run(chunk)
+        if run is None:
+            self._forget_run()
+            run = self._runs.begin(chunk)
         run.last_chunk_id = chunk.chunk_id
         run.ending = chunk.last
         first = first_row(chunk, now_ns, self.config.limits)
@@ -162,10 +163,6 @@ class MotionExecutor:
         if run and run.is_before(chunk):
             return f"its observation is from before {run.not_before}"
         return timing_problem(chunk, now_ns, self.config.max_chunk_age_ns)
-
-    def _begin_run(self, chunk: ActionChunk) -> Run:
-        self._forget_run()
-        return self._runs.begin(chunk)
 
     def _stop_run(self, run_id: str) -> None:
         """The policy has stopped a run: the arms come to rest if it is the one in force."""
@@ -255,13 +252,10 @@ class MotionExecutor:
             rest_at: hold here, where the arms go slowly first, shape (joints,) [rad; m for
                 carriages], finite; None: at the last command, from which nothing more is sent.
         """
-        if self._halted:
-            rest_at = None
         retreat = None
-        if rest_at is not None:
-            retreat = self._filter.plan(
-                self._filter.inside(rest_at), self._tick_ns, self._tick_ns, 1.0
-            )
+        if rest_at is not None and not self._halted:
+            goal = self._filter.inside(rest_at)
+            retreat = self._filter.plan(goal, self._tick_ns, self._tick_ns, 1.0)
         self.counters.faults += not self._halted
         self._halt(State.ESTOP if self.state == State.ESTOP else State.FAULT, reason, retreat)
 

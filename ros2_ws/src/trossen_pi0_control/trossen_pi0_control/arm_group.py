@@ -33,6 +33,7 @@ class Feedback:
         complete: whether all arms are there.
         sent_s: when the last of the drivers had taken its newest command, on the monotonic clock
             [s]; 0 when there was none.
+        still_s: for how long the feedback of an arm has stood still [s].
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Feedback:
     efforts: NDArray[np.float64]
     complete: bool
     sent_s: float = 0.0
+    still_s: float = 0.0
 
 
 class ArmGroup:
@@ -170,6 +172,7 @@ class ArmGroup:
             _joined([reading.efforts for reading in readings]),
             complete,
             max(member.sent_s for member in self._members),
+            max((member.still_s for member in self._members if member.attached), default=0.0),
         )
 
     def repair(self, *, enable: bool) -> None:

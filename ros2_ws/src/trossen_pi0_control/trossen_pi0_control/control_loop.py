@@ -38,6 +38,7 @@ _REST_S = 0.5
 _AT_REST = 0.02
 """Measured speed that counts as standing still [rad/s; m/s for carriages]."""
 _GOAL_TOLERANCE = 1e-6
+_UNHEARD_PERIODS = 1.5
 _HALTED = (State.FAULT, State.ESTOP)
 _NOT_ACTIVE = "the arm controller is not active"
 
@@ -91,6 +92,7 @@ class ControlLoop:
         self._statistics = TickStatistics(self._period_s)
         self._guards = Guards(params, simulated)
         self._sent_ns: int | None = None
+        self._heard = True
         self._cycle = 0  # number of the driver cycle under way, negative between two
         self._move: Move | None = None
         self._estops = 0
@@ -316,7 +318,9 @@ class ControlLoop:
         with self._lock:
             executor = self._require()
             self._guards.watch_clock(executor, now_ns, nanoseconds(now_s))
-            command = executor.tick(now_ns, sent_ns=self._sent_ns)
+            if not self._heard:
+                executor.counters.round_trip_events += 1
+            command = executor.tick(now_ns, sent_ns=self._sent_ns, heard=self._heard)
         sent = command.positions if self._sends and command.active else None
         began_s = time.monotonic()
         self._cycle = 1 - self._cycle
@@ -325,6 +329,9 @@ class ControlLoop:
         ended_s = time.monotonic()
         stamp_ns = self._now_ns()
         self._measured = feedback.positions if feedback.complete else None
+        # A driver that has not exchanged with its arm would send all that it is told meanwhile at
+        # once. One period without news is usual.
+        self._heard = feedback.still_s < _UNHEARD_PERIODS * self._period_s
         self._sent_ns = None if sent is None else now_ns + nanoseconds(feedback.sent_s - now_s)
         with self._lock:
             self._statistics.add(tick.lateness_s, ended_s - began_s)

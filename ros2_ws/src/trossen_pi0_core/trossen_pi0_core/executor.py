@@ -293,16 +293,18 @@ class MotionExecutor:
 
     # Ticks --------------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int, *, sent_ns: int | None = None) -> Command:
+    def tick(self, now_ns: int, *, sent_ns: int | None = None, heard: bool = True) -> Command:
         """Advances to ``now_ns`` and says what the arms shall do.
 
         Args:
             now_ns: present time [ns].
             sent_ns: when the last command had been handed to the arms [ns]. If that was late, this
                 step is shortened, so that the two do not reach the arms as one.
+            heard: whether the arms have been heard since the last commands; otherwise those may not
+                have reached them yet, and what is planned waits.
         """
         elapsed_ns = now_ns - self._tick_ns
-        step_ns = min(max(elapsed_ns, 0), self.config.max_tick_ns)
+        step_ns = min(max(elapsed_ns, 0), self.config.max_tick_ns) if heard else 0
         if sent_ns is not None:
             step_ns = min(step_ns, max(now_ns - sent_ns, 0) + self.config.period_ns // 2)
         self._tick_ns = now_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,7 @@ EFFORT_LIMITS = (27.0, 27.0, 27.0, 7.0, 7.0, 7.0, 400.0)
 _AT_STOP = (*(0.005,) * 6, 0.001)
 # A set-point may be this late or early without counting as too fast.
 _JITTER_S = 0.02
+_TOLD_STEPS = 6
 
 
 class ControllerFaultError(TrossenPi0Error):
@@ -156,7 +158,8 @@ class ArmAdapter:
         if joint is not None:
             raise ControllerFaultError(
                 ErrorState.JOINT_LIMIT_EXCEEDED,
-                f"{ARM_JOINTS[joint]}: commanded speed is above {VELOCITY_LIMITS[joint]}",
+                f"{ARM_JOINTS[joint]}: commanded speed is above {VELOCITY_LIMITS[joint]}: "
+                f"{self._speed.recent(joint)}",
             )
 
 
@@ -174,6 +177,11 @@ class SpeedCheck:
         self._last = np.zeros_like(limits)
         self._last_s = 0.0
         self._credit = np.zeros_like(limits)
+        self._recent: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=_TOLD_STEPS)
+
+    def recent(self, joint: int) -> str:
+        """The last steps of a joint, in thousandths, and their times in ms."""
+        return ", ".join(f"{1e3 * d[joint]:+.1f} in {1e3 * s:.1f}" for s, d in self._recent)
 
     def start(self, positions: NDArray[np.float64], now_s: float) -> None:
         """Begins at positions, shape (joints,), at a time [s]."""
@@ -186,6 +194,7 @@ class SpeedCheck:
         earned = self._limits * max(now_s - self._last_s, 0.0)
         credit = np.maximum(self._limits * _JITTER_S, earned)
         self._credit = np.minimum(self._credit + earned, credit) - np.abs(targets - self._last)
+        self._recent.append((now_s - self._last_s, targets - self._last))
         self._last = targets.copy()
         self._last_s = now_s
         worst = int(np.argmin(self._credit / self._limits))

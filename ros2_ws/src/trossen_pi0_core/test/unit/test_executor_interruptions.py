@@ -226,6 +226,19 @@ def test_after_a_command_that_was_sent_late_the_next_step_is_short(rig: Rig) -> 
     assert usual.positions[0] - late.positions[0] == pytest.approx(0.5 * 0.010, rel=0.05)
 
 
+def test_while_the_arms_are_not_heard_what_is_planned_waits(gentle_rig: Rig) -> None:
+    rig = gentle_rig
+    rig.submit(MOVING)
+    before = rig.tick(20)
+    for _ in range(10):
+        rig.now += 10 * MS
+        waiting = rig.executor.tick(rig.now, heard=False)
+        np.testing.assert_array_equal(waiting.positions, before.positions)
+    after = rig.tick()
+    assert after.positions[0] - before.positions[0] == pytest.approx(0.5 * 0.010, rel=0.05)
+    assert rig.timeline.delay_ns >= 100 * MS
+
+
 def test_a_command_that_is_said_to_be_sent_in_the_future_is_no_harm(rig: Rig) -> None:
     rig.submit(MOVING)
     rig.tick(10)

@@ -261,3 +261,19 @@ def test_halted_arms_are_not_parked(rig, halt, caplog):
     rig.loop.stop(1.0)
     assert len(rig.right.commands) <= count + 1
     assert "the arms do not move to pose 'home': the controller is in" in caplog.text
+
+
+def test_while_an_arm_is_not_heard_the_arms_wait_and_then_go_on(rig, until):
+    rig.loop.submit(rig.swing(rows=200))
+    rig.until(State.EXECUTING)
+    until(lambda: rig.left.positions[0] > 0.02, "the arms to move")
+    rig.right.frozen = True
+    begin = len(rig.left.commands)
+    until(lambda: len(rig.left.commands) >= begin + 7, "commands")
+    rig.right.frozen = False
+    steps = np.abs(np.diff([command[0] for command in rig.left.commands[begin : begin + 7]]))
+    assert (steps[-3:] == 0.0).all()
+    assert rig.snapshot.counters.round_trip_events >= 3
+    at = rig.left.positions[0]
+    until(lambda: rig.left.positions[0] > at + 0.02, "the arms to go on")
+    assert rig.state == State.EXECUTING

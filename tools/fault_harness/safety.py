@@ -27,7 +27,7 @@ _ACCELERATION_TOLERANCE = 0.02
 # What a measured pose and the set-point that holds it may differ by [rad; m for the carriage].
 _HELD_WITHIN = np.array([*(0.02,) * 6, 0.002])
 _GAP_S = 1.0
-_PAUSE = 0.75  # of the longest tick: one and a half control periods
+_REGULAR = 0.7  # of the longest tick
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,12 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     way = np.abs(np.diff(commands["positions"], axis=0))
     far = way > limits.velocity * passed_s[:, None] + _ROUNDING
     _refuse(far, way, stamps_s[1:], "commands are too far apart, by", rules, everything)
-    # A command's speed is that of the middle of its step. After a pause a message may be missing.
+    # A command's speed is that of the middle of its step. Where a tick was late there may be another
+    # one between two messages.
     step_s = np.minimum(passed_s, rules.max_tick_s)
-    between_s = (step_s + np.concatenate([step_s[:1], step_s[:-1]])) / 2.0
-    between_s = np.where(passed_s > _PAUSE * rules.max_tick_s, passed_s, between_s)
+    last_s = np.concatenate([step_s[:1], step_s[:-1]])
+    known = np.maximum(passed_s, last_s) <= _REGULAR * rules.max_tick_s
+    between_s = np.where(known, (step_s + last_s) / 2.0, step_s + last_s)
     change = np.abs(np.diff(commands["velocities"], axis=0)) / between_s[:, None]
     hard = change > limits.acceleration * (1.0 + _ACCELERATION_TOLERANCE)
     what = "commands accelerate too hard, with"

@@ -195,11 +195,11 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     far = way > limits.velocity * passed_s[:, None] + _ROUNDING
     _refuse(far, way, stamps_s[1:], "commands are too far apart, by", rules, everything)
     # A command's speed is that of the middle of its step. Where a tick was late there may be another
-    # one between two messages.
+    # one between two messages, and in a pause the arms have come to rest.
     step_s = np.minimum(passed_s, rules.max_tick_s)
     last_s = np.concatenate([step_s[:1], step_s[:-1]])
     known = np.maximum(passed_s, last_s) <= _REGULAR * rules.max_tick_s
-    between_s = np.where(known, (step_s + last_s) / 2.0, step_s + last_s)
+    between_s = np.where(known, (step_s + last_s) / 2.0, passed_s + last_s)
     change = np.abs(np.diff(commands["velocities"], axis=0)) / between_s[:, None]
     hard = change > limits.acceleration * (1.0 + _ACCELERATION_TOLERANCE)
     what = "commands accelerate too hard, with"

@@ -185,7 +185,7 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     everything = slice(0, 14)
     limits = rules.limits
     stamps_s = commands["stamp_ns"] / 1e9
-    passed_s = np.diff(commands["stamp_ns"]) / 1e9
+    told_s = passed_s = np.diff(commands["stamp_ns"]) / 1e9
     # The clock was set, or nothing was commanded for long: no more than one tick may have passed.
     passed_s = np.where((passed_s <= 0) | (passed_s > _GAP_S), rules.max_tick_s, passed_s)
     speeds = np.abs(commands["velocities"])
@@ -199,7 +199,7 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     step_s = np.minimum(passed_s, rules.max_tick_s)
     last_s = np.concatenate([step_s[:1], step_s[:-1]])
     known = np.maximum(passed_s, last_s) <= _REGULAR * rules.max_tick_s
-    between_s = np.where(known, (step_s + last_s) / 2.0, passed_s + last_s)
+    between_s = np.where(known, (step_s + last_s) / 2.0, np.maximum(told_s, step_s) + last_s)
     change = np.abs(np.diff(commands["velocities"], axis=0)) / between_s[:, None]
     hard = change > limits.acceleration * (1.0 + _ACCELERATION_TOLERANCE)
     what = "commands accelerate too hard, with"

@@ -194,8 +194,8 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     way = np.abs(np.diff(commands["positions"], axis=0))
     far = way > limits.velocity * passed_s[:, None] + _ROUNDING
     _refuse(far, way, stamps_s[1:], "commands are too far apart, by", rules, everything)
-    # A command's speed is that of the middle of its step. Where a tick was late there may be another
-    # one between two messages, and in a pause the arms have come to rest.
+    # A command's speed is that of the middle of its step. Where a tick was late there may be
+    # another one between two messages, and in a pause the arms have come to rest.
     step_s = np.minimum(passed_s, rules.max_tick_s)
     last_s = np.concatenate([step_s[:1], step_s[:-1]])
     known = np.maximum(passed_s, last_s) <= _REGULAR * rules.max_tick_s

@@ -220,13 +220,9 @@ class PolicyRun:
         if self.result is not None or self._ramping or self._outdated:
             self._inferring = False
             return None
+        at_rest = self._from_rest
         chunk = self._chunks.make(
-            observation,
-            inference,
-            self._execution,
-            self.settings,
-            now_ns,
-            at_rest=self._from_rest,
+            observation, inference, self._execution, self.settings, now_ns, at_rest=at_rest
         )
         self._inferring = False
         delay_ns = now_ns - observation.stamp_ns

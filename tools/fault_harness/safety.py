@@ -27,7 +27,7 @@ _ACCELERATION_TOLERANCE = 0.02
 # What a measured pose and the set-point that holds it may differ by [rad; m for the carriage].
 _HELD_WITHIN = np.array([*(0.02,) * 6, 0.002])
 _GAP_S = 1.0
-_REGULAR = 0.7  # of the longest tick
+_PAUSE = 0.75  # of the longest tick: one and a half control periods
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     everything = slice(0, 14)
     limits = rules.limits
     stamps_s = commands["stamp_ns"] / 1e9
-    told_s = passed_s = np.diff(commands["stamp_ns"]) / 1e9
+    passed_s = np.diff(commands["stamp_ns"]) / 1e9
     # The clock was set, or nothing was commanded for long: no more than one tick may have passed.
     passed_s = np.where((passed_s <= 0) | (passed_s > _GAP_S), rules.max_tick_s, passed_s)
     speeds = np.abs(commands["velocities"])
@@ -194,12 +194,10 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     way = np.abs(np.diff(commands["positions"], axis=0))
     far = way > limits.velocity * passed_s[:, None] + _ROUNDING
     _refuse(far, way, stamps_s[1:], "commands are too far apart, by", rules, everything)
-    # A command's speed is that of the middle of its step. Where a tick was late there may be
-    # another one between two messages, and in a pause the arms have come to rest.
+    # A command's speed is that of the middle of its step. After a pause a message may be missing.
     step_s = np.minimum(passed_s, rules.max_tick_s)
-    last_s = np.concatenate([step_s[:1], step_s[:-1]])
-    known = np.maximum(passed_s, last_s) <= _REGULAR * rules.max_tick_s
-    between_s = np.where(known, (step_s + last_s) / 2.0, np.maximum(told_s, step_s) + last_s)
+    between_s = (step_s + np.concatenate([step_s[:1], step_s[:-1]])) / 2.0
+    between_s = np.where(passed_s > _PAUSE * rules.max_tick_s, passed_s, between_s)
     change = np.abs(np.diff(commands["velocities"], axis=0)) / between_s[:, None]
     hard = change > limits.acceleration * (1.0 + _ACCELERATION_TOLERANCE)
     what = "commands accelerate too hard, with"

@@ -122,12 +122,12 @@ def test_commands_that_accelerate_too_hard(evidence):
 
 
 def test_a_late_command_has_more_time_to_accelerate(evidence):
-    """15 rad/s^2 for the 20 ms of a late tick and the 10 ms before, should one be missing."""
+    """15 rad/s^2 for half of the 20 ms of a late tick and half of the 10 ms before."""
     evidence.commands["stamp_ns"][90:] += 10_000_000
     evidence.commands["velocities"][:] = 0.0
-    evidence.commands["velocities"][90:, 0] = 15.0 * 0.030
+    evidence.commands["velocities"][90:, 0] = 15.0 * 0.015
     assert_motion_is_safe(evidence, RULES)
-    evidence.commands["velocities"][90:, 0] = 15.0 * 0.031
+    evidence.commands["velocities"][90:, 0] = 15.0 * 0.0205
     refused(evidence, "accelerate too hard")
 
 

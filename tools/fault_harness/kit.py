@@ -156,9 +156,10 @@ class Kit:
 
     def commands_since(self, time_s: float) -> NDArray[Any]:
         """Records of ``safety.COMMAND`` that came from a time on [s, monotonic]."""
-        messages = [message for came_s, message in list(self._commands) if came_s >= time_s]
-        records = np.empty(len(messages), dtype=COMMAND)
-        for record, message in zip(records, messages, strict=True):
+        told = [entry for entry in list(self._commands) if entry[0] >= time_s]
+        records = np.empty(len(told), dtype=COMMAND)
+        for record, (came_s, message) in zip(records, told, strict=True):
+            record["time_s"] = came_s
             record["stamp_ns"] = time_ns(message.header.stamp)
             record["positions"] = message.position
             record["velocities"] = message.velocity

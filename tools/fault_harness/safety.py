@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.limits import JointLimits
 
-COMMAND = np.dtype([("stamp_ns", "i8"), ("positions", "f8", (14,)), ("velocities", "f8", (14,))])
-"""One message of /arm_controller/command: stamp [ns], [rad; m for carriages], [rad/s; m/s]."""
+COMMAND = np.dtype(
+    [
+        ("time_s", "f8"),
+        ("stamp_ns", "i8"),
+        ("positions", "f8", (14,)),
+        ("velocities", "f8", (14,)),
+    ]
+)
+"""One message of /arm_controller/command: when it came [s, monotonic], its stamp [ns], positions
+[rad; m for carriages], speeds [rad/s; m/s]."""
 
 _ROUNDING = 1e-6
 # Between its arrival and the one before, a set-point may have been early or late by this [s].
@@ -26,7 +34,7 @@ _DRIVER_SHARE = 4.0 / 3.0
 _ACCELERATION_TOLERANCE = 0.02
 # What a measured pose and the set-point that holds it may differ by [rad; m for the carriage].
 _HELD_WITHIN = np.array([*(0.02,) * 6, 0.002])
-_GAP_S = 1.0
+_GAP_S = 1.0  # without commands: a fault was cleared, the arms begin anew where they are
 _PAUSE = 0.75  # of the longest tick: one and a half control periods
 
 
@@ -186,19 +194,22 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     limits = rules.limits
     stamps_s = commands["stamp_ns"] / 1e9
     passed_s = np.diff(commands["stamp_ns"]) / 1e9
-    # The clock was set, or nothing was commanded for long: no more than one tick may have passed.
+    begins = np.diff(commands["time_s"]) > _GAP_S
+    # The clock was set, or nothing was commanded: no more than one tick may have passed.
     passed_s = np.where((passed_s <= 0) | (passed_s > _GAP_S), rules.max_tick_s, passed_s)
     speeds = np.abs(commands["velocities"])
     too_fast = speeds > limits.velocity + _ROUNDING
     _refuse(too_fast, speeds, stamps_s, "command is too fast, at", rules, everything)
-    way = np.abs(np.diff(commands["positions"], axis=0))
+    # Where motion begins is judged by the set-points that arrive.
+    way = np.where(begins[:, None], 0.0, np.abs(np.diff(commands["positions"], axis=0)))
     far = way > limits.velocity * passed_s[:, None] + _ROUNDING
     _refuse(far, way, stamps_s[1:], "commands are too far apart, by", rules, everything)
     # A command's speed is that of the middle of its step. After a pause a message may be missing.
     step_s = np.minimum(passed_s, rules.max_tick_s)
     between_s = (step_s + np.concatenate([step_s[:1], step_s[:-1]])) / 2.0
     between_s = np.where(passed_s > _PAUSE * rules.max_tick_s, passed_s, between_s)
-    change = np.abs(np.diff(commands["velocities"], axis=0)) / between_s[:, None]
+    before = np.where(begins[:, None], 0.0, commands["velocities"][:-1])
+    change = np.abs(commands["velocities"][1:] - before) / between_s[:, None]
     hard = change > limits.acceleration * (1.0 + _ACCELERATION_TOLERANCE)
     what = "commands accelerate too hard, with"
     if hard.any():

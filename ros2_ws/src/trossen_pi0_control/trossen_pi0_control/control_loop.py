@@ -101,7 +101,7 @@ class ControlLoop:
         self._at_rest = False
         self._measured: NDArray[np.float64] | None = None
         self._reported: tuple[State, str] | None = None
-        self._command_grid = RateGrid(params.command_rate)
+        self._command_grid = RateGrid(params.command_rate, params.control_rate)
 
     # Life ---------------------------------------------------------------------------------------
 
@@ -321,6 +321,7 @@ class ControlLoop:
             if not self._heard:
                 executor.counters.round_trip_events += 1
             command = executor.tick(now_ns, sent_ns=self._sent_ns, heard=self._heard)
+        moves_on = command.active and self._heard
         sent = command.positions if self._sends and command.active else None
         began_s = time.monotonic()
         self._cycle = 1 - self._cycle
@@ -347,7 +348,7 @@ class ControlLoop:
             self._at_rest = not command.active or _resting(command, feedback)
             state = (executor.state, executor.reason)
         self._report(state, stamp_ns, feedback)
-        if command.active and self._command_grid.due(now_ns):
+        if moves_on and self._command_grid.due(now_ns):
             self._listener.on_command(now_ns, command)
 
     def _report(self, state: tuple[State, str], stamp_ns: int, feedback: Feedback) -> None:

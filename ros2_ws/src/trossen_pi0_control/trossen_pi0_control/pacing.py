@@ -46,22 +46,26 @@ def paced(period_s: float, stopping: threading.Event) -> Iterator[Tick]:
 
 
 class RateGrid:
-    """Tells which of the ticks of a faster loop are due at a lower rate."""
+    """Tells which of the ticks of a loop are due at a lower rate."""
 
-    def __init__(self, rate: float) -> None:
-        """Takes the rate [Hz]."""
+    def __init__(self, rate: float, tick_rate: float) -> None:
+        """Takes the lower rate and that of the loop [Hz]; no lower, every tick is due."""
         self._period_ns = int(NANOSECONDS / rate)
+        self._early_ns = int(NANOSECONDS / tick_rate / 2.0)
+        self._every = rate >= tick_rate
         self._next_ns: int | None = None
 
     def due(self, now_ns: int) -> bool:
-        """Whether the tick at this time [ns] is the first one at or after a point of the grid.
+        """Whether the tick at this time [ns] is the nearest to a point of the grid.
 
         After a pause, or when the clock is set, a new grid begins.
         """
+        if self._every:
+            return True
         next_ns = self._next_ns
         if next_ns is None or abs(now_ns - next_ns) > 2 * self._period_ns:
             next_ns = now_ns
-        if now_ns < next_ns:
+        if now_ns < next_ns - self._early_ns:
             return False
         self._next_ns = next_ns + self._period_ns
         return True

@@ -42,7 +42,7 @@ def evidence():
     motion["time_s"] = np.arange(600) / 300
     motion["positions"] = path(motion["time_s"])
     commands = np.zeros(200, dtype=COMMAND)
-    times_s = np.arange(200) / 100
+    commands["time_s"] = times_s = np.arange(200) / 100
     commands["stamp_ns"] = 1_700_000_000_000_000_000 + np.arange(200) * 10_000_000
     commands["positions"] = path(times_s)
     commands["velocities"] = (path(times_s) - path(times_s - 0.01)) / 0.01
@@ -136,6 +136,17 @@ def test_a_clock_that_was_set_is_no_excuse_for_a_jump(evidence):
     assert_motion_is_safe(evidence, RULES)
     evidence.commands["positions"][90:, 0] += 0.06
     refused(evidence, "commands are too far apart")
+
+
+def test_commands_begin_anew_at_rest_when_a_fault_was_cleared(evidence):
+    commands = evidence.commands
+    commands["stamp_ns"][90:] += 2_000_000_000
+    commands["time_s"][90:] += 2.0
+    commands["positions"][90:, 0] += 0.06
+    commands["velocities"][90:] = 0.0
+    assert_motion_is_safe(evidence, RULES)
+    commands["velocities"][90:, 0] = 15.0 * 0.0205
+    refused(evidence, "accelerate too hard")
 
 
 def test_an_arm_that_jumps_or_flies(evidence):

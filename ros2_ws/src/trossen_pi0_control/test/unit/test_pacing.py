@@ -13,22 +13,32 @@ MS = 1_000_000
 
 
 def test_thirty_of_a_hundred_ticks():
-    grid = RateGrid(30.0)
+    grid = RateGrid(30.0, 100.0)
     start = 1_700_000_000 * 1000 * MS
     due = [i for i in range(100) if grid.due(start + i * 10 * MS)]
-    assert due[:7] == [0, 4, 7, 10, 14, 17, 20]
+    assert due[:7] == [0, 3, 7, 10, 13, 17, 20]
     assert len(due) == 30
 
 
+def test_ticks_that_come_a_little_early_or_late_are_not_left_out():
+    jitter = [0, 9_900_000, 20_200_000, 29_800_000, 45_700_000, 50_000_000]
+    assert [RateGrid(100.0, 100.0).due(0), RateGrid(500.0, 100.0).due(0)] == [True, True]
+    for rate in (100.0, 500.0):
+        grid = RateGrid(rate, 100.0)
+        assert all(grid.due(at) for at in jitter)
+    grid = RateGrid(50.0, 100.0)
+    assert [grid.due(at) for at in jitter] == [True, False, True, False, True, False]
+
+
 def test_a_pause_begins_a_new_grid():
-    grid = RateGrid(30.0)
+    grid = RateGrid(30.0, 100.0)
     assert grid.due(0)
     assert grid.due(1000 * MS)
     assert not grid.due(1010 * MS)  # and does not make up for the pause
 
 
 def test_a_clock_set_back_begins_a_new_grid():
-    grid = RateGrid(30.0)
+    grid = RateGrid(30.0, 100.0)
     assert grid.due(5000 * MS)
     assert grid.due(1000 * MS)
     assert not grid.due(1010 * MS)

@@ -80,11 +80,14 @@ def test_a_run_from_pictures_to_chunks_until_it_is_cancelled(openpi, policy_serv
     assert [chunk.chunk_id for chunk in chunks] == list(range(1, len(chunks) + 1))
     assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert chunks[-1].horizon == 0
+    # The first one finds the arms at rest and begins when it is published.
+    seen_ns, begins_ns = time_ns(chunks[0].observation_stamp), time_ns(chunks[0].t_first)
+    assert seen_ns < begins_ns <= time_ns(chunks[0].header.stamp)
+    assert all(chunk.t_first == chunk.observation_stamp for chunk in chunks[1:4])
     for chunk in chunks[:4]:
         assert tuple(chunk.joint_names) == NAMES
         assert rows(chunk).shape == (50, 14)
         np.testing.assert_allclose(rows(chunk), np.tile(kit.positions, (50, 1)), atol=1e-7)
-        assert chunk.t_first == chunk.observation_stamp
         assert (chunk.period.sec, chunk.period.nanosec) == (0, 33_333_333)
         late_s = (time_ns(chunk.header.stamp) - time_ns(chunk.observation_stamp)) / 1e9
         assert 0.0 < late_s < 2.0

@@ -7,40 +7,19 @@ Exit status: 0 every episode succeeded, 1 one did not, 2 bad arguments, 3 the st
 
 from __future__ import annotations
 
-import dataclasses
-import signal
 import sys
-import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from trossen_pi0_bringup.arguments import (
-    LAUNCH_ARGUMENTS,
-    Argument,
-    Arguments,
-    own_argument,
-    parse_command_line,
-)
+from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, own_argument
 from trossen_pi0_bringup.episodes import EpisodeResult, EpisodeRunner
-from trossen_pi0_bringup.nodes import NodeSpec, camera_topics, node_specs
+from trossen_pi0_bringup.nodes import camera_topics
 from trossen_pi0_bringup.progress import Progress, describe_result
 from trossen_pi0_bringup.report import episode_summary, plot_joints, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
-from trossen_pi0_bringup.supervisor import StackError, Supervisor
+from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand
 from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_core.contract import CAMERAS
-from trossen_pi0_core.errors import ParameterError
-
-EXIT_OK, EXIT_TASK, EXIT_USAGE, EXIT_STACK, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-
-_NOT_HERE = {
-    "rviz": "RViz is not installed by this tool: use `ros2 launch` on a machine with ROS 2",
-    "record": "recording needs `ros2 bag`: use `ros2 launch` on a machine with ROS 2",
-}
-
 
 SIM_ARGUMENTS = (
     *LAUNCH_ARGUMENTS,
@@ -59,81 +38,18 @@ SIM_ARGUMENTS = (
 """Arguments of ``make sim``: those of the launch file and its own."""
 
 
-class Interrupted(Exception):  # noqa: N818 - a request, no error
-    """Ctrl-C or SIGTERM."""
-
-
-@dataclasses.dataclass
-class _Run:
-    """What one call works with."""
-
-    arguments: Arguments
-    folder: Path
-    console: Console
-    interrupted: threading.Event
-    supervisor: Supervisor
-
-    def watch(self) -> None:
-        """Raises when the waiting shall end."""
-        if self.interrupted.is_set():
-            raise Interrupted
-        self.supervisor.check()
-
-
 def main(words: list[str] | None = None) -> int:
     """Runs the stack and returns the exit status."""
     words = sys.argv[1:] if words is None else words
-    console = Console(highlight=False, soft_wrap=True)
-    if {"-h", "--help"} & set(words):
-        print_help(console, __doc__ or "", SIM_ARGUMENTS)
-        return EXIT_OK
-    try:
-        arguments = Arguments(SIM_ARGUMENTS, parse_command_line(words))
-        specs = checked_specs(arguments)
-    except ParameterError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return EXIT_USAGE
-    folder = Path(arguments["run_dir"] or Path("runs") / time.strftime("%Y%m%d_%H%M%S")).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    interrupted = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: interrupted.set())
-    supervisor = Supervisor(folder, lambda line: console.print(line, style="yellow", markup=False))
-    run = _Run(arguments, folder, console, interrupted, supervisor)
-    try:
-        supervisor.start(specs)
-        return _run_episodes(run)
-    except Interrupted:
-        console.print("interrupted", style="yellow")
-        return EXIT_INTERRUPTED
-    except StackError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return EXIT_STACK
-    finally:
-        killed = supervisor.stop()
-        if killed:
-            console.print(f"had to be killed: {', '.join(killed)}", style="red")
-        console.print(f"results: {folder}", markup=False)
+    command = StackCommand.from_words(words, __doc__ or "", SIM_ARGUMENTS, "%Y%m%d_%H%M%S")
+    if isinstance(command, int):
+        return command
+    status = command.run(lambda: _run_episodes(command))
+    command.say(f"results: {command.folder}")
+    return status
 
 
-def checked_specs(arguments: Arguments) -> list[NodeSpec]:
-    """The processes of the simulated kit.
-
-    Raises:
-        ParameterError: arguments that do not go together, or that only `ros2 launch` can obey.
-    """
-    if not arguments["sim"]:
-        raise ParameterError(
-            "sim: this command runs the simulated kit; real arms and cameras are started with "
-            "`ros2 launch trossen_pi0_bringup bimanual.launch.py sim:=false ...`"
-        )
-    for name, reason in _NOT_HERE.items():
-        if arguments[name]:
-            raise ParameterError(f"{name}: {reason}")
-    return node_specs(arguments)
-
-
-def _run_episodes(run: _Run) -> int:
+def _run_episodes(run: StackCommand) -> int:
     arguments = run.arguments
     runner = EpisodeRunner(camera_topics(arguments))
     monitor = ResourceMonitor(run.supervisor.pids)
@@ -159,7 +75,9 @@ def _run_episodes(run: _Run) -> int:
     return EXIT_OK if done == len(summaries) else EXIT_TASK
 
 
-def _episode(run: _Run, runner: EpisodeRunner, progress: Progress, seed: int) -> EpisodeResult:
+def _episode(
+    run: StackCommand, runner: EpisodeRunner, progress: Progress, seed: int
+) -> EpisodeResult:
     folder = run.folder / f"episode_{seed:06d}" if run.arguments["episodes"] > 1 else run.folder
     folder.mkdir(exist_ok=True)
     video = MosaicVideo(folder / "video.mp4", CAMERAS) if run.arguments["video"] else None
@@ -190,7 +108,9 @@ def episode_passed(arguments: Arguments, summary: dict[str, Any]) -> bool:
     return summary["success"]
 
 
-def _write_summary(run: _Run, summaries: list[dict[str, Any]], monitor: ResourceMonitor) -> None:
+def _write_summary(
+    run: StackCommand, summaries: list[dict[str, Any]], monitor: ResourceMonitor
+) -> None:
     given = {name: run.arguments[name] for name in sorted(run.arguments.given)}
     write_json(
         run.folder / "summary.json",
@@ -207,16 +127,6 @@ def _write_summary(run: _Run, summaries: list[dict[str, Any]], monitor: Resource
 
 def _style(result: EpisodeResult) -> str:
     return "green" if result.success else "red"
-
-
-def print_help(console: Console, text: str, table: tuple[Argument, ...]) -> None:
-    """Prints what a command is for and its arguments."""
-    console.print(text.strip() + "\n", markup=False)
-    for argument in table:
-        spec = argument.spec
-        allowed = f" One of {', '.join(spec.choices)}." if spec.choices else ""
-        line = f"  {spec.name}:={argument.default_text}\n      {spec.description}{allowed}"
-        console.print(line, markup=False)
 
 
 if __name__ == "__main__":

@@ -8,34 +8,18 @@ Ctrl-C before there was anything to judge.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from trossen_pi0_bringup.arguments import Arguments, own_argument, parse_command_line
+from trossen_pi0_bringup.arguments import Arguments, own_argument
 from trossen_pi0_bringup.episodes import EpisodeRunner
 from trossen_pi0_bringup.nodes import camera_topics
 from trossen_pi0_bringup.progress import describe_result
 from trossen_pi0_bringup.report import episode_summary, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
-from trossen_pi0_bringup.sim import (
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_STACK,
-    EXIT_TASK,
-    EXIT_USAGE,
-    SIM_ARGUMENTS,
-    Interrupted,
-    checked_specs,
-    episode_passed,
-    print_help,
-)
+from trossen_pi0_bringup.sim import SIM_ARGUMENTS, episode_passed
 from trossen_pi0_bringup.soak_plot import plot_soak
 from trossen_pi0_bringup.soak_report import (
     SoakBounds,
@@ -50,8 +34,14 @@ from trossen_pi0_bringup.soak_report import (
 from trossen_pi0_bringup.soak_run import REST, RUN, SoakRun
 from trossen_pi0_bringup.soak_samples import SoakSampler, leftover_segments
 from trossen_pi0_bringup.soak_trends import MemoryBounds
-from trossen_pi0_bringup.supervisor import StackError, Supervisor
-from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_bringup.stack_command import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STACK,
+    EXIT_TASK,
+    StackCommand,
+)
+from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_core.parameters.sim import VARIANTS
 from trossen_pi0_msgs.msg import PolicyStatus
 
@@ -100,24 +90,14 @@ Without ``variant`` the episodes go through all variants in turn.
 class _Soak:
     """What one call works with, and what it has seen so far."""
 
-    arguments: Arguments
-    folder: Path
-    console: Console
-    supervisor: Supervisor
-    interrupted: threading.Event = field(default_factory=threading.Event)
+    command: StackCommand
     episodes: list[dict[str, Any]] = field(default_factory=list)
     sampler: SoakSampler | None = None
-    failure: str = ""
-    killed: list[str] = field(default_factory=list)
 
-    def say(self, line: str, style: str | None = None) -> None:
-        self.console.print(line, style=style, markup=False)
-
-    def watch(self) -> None:
-        """Raises when the waiting shall end."""
-        if self.interrupted.is_set():
-            raise Interrupted
-        self.supervisor.check()
+    @property
+    def arguments(self) -> Arguments:
+        """As given."""
+        return self.command.arguments
 
     @property
     def bounds(self) -> SoakBounds:
@@ -132,51 +112,30 @@ class _Soak:
 def main(words: list[str] | None = None) -> int:
     """Runs the stack for the time asked for and returns the exit status."""
     words = sys.argv[1:] if words is None else words
-    console = Console(highlight=False, soft_wrap=True)
-    if {"-h", "--help"} & set(words):
-        print_help(console, __doc__ or "", SOAK_ARGUMENTS)
-        return EXIT_OK
-    try:
-        arguments = Arguments(SOAK_ARGUMENTS, parse_command_line(words))
-        specs = checked_specs(arguments)
-    except ParameterError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return EXIT_USAGE
-    default = Path("runs") / time.strftime("soak_%Y%m%d_%H%M%S")
-    folder = Path(arguments["run_dir"] or default).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    supervisor = Supervisor(folder, lambda line: console.print(line, style="yellow", markup=False))
-    soak = _Soak(arguments, folder, console, supervisor)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: soak.interrupted.set())
-    try:
-        supervisor.start(specs)
-        _run(soak)
-    except Interrupted:
-        soak.say("interrupted", "yellow")
-    except StackError as error:
-        soak.failure = str(error)
-        soak.say(f"error: {error}", "red")
-    finally:
-        soak.killed = supervisor.stop()
-        if soak.killed:
-            soak.say(f"had to be killed: {', '.join(soak.killed)}", "red")
+    folder_name = "soak_%Y%m%d_%H%M%S"
+    command = StackCommand.from_words(words, __doc__ or "", SOAK_ARGUMENTS, folder_name)
+    if isinstance(command, int):
+        return command
+    soak = _Soak(command)
+    command.run(lambda: _run(soak))
     return _conclude(soak)
 
 
-def _run(soak: _Soak) -> None:
+def _run(soak: _Soak) -> int:
     """Runs episodes until the time is up; the one under way then is brought to its end."""
+    command = soak.command
     runner = EpisodeRunner(camera_topics(soak.arguments))
-    monitor = ResourceMonitor(soak.supervisor.pids)
+    monitor = ResourceMonitor(command.supervisor.pids)
     try:
-        soak.say("waiting for the nodes")
-        runner.wait_until_ready(soak.arguments["ready_timeout_s"], soak.watch)
+        command.say("waiting for the nodes")
+        runner.wait_until_ready(soak.arguments["ready_timeout_s"], command.watch)
         minutes = soak.arguments["minutes"]
-        soak.say(f"stack ready; episodes are begun for {minutes:g} min, Ctrl-C ends it early")
-        soak.sampler = SoakSampler(runner, monitor, soak.folder / "soak.csv")
+        command.say(f"stack ready; episodes are begun for {minutes:g} min, Ctrl-C ends it early")
+        soak.sampler = SoakSampler(runner, monitor, command.folder / "soak.csv")
         end_s = time.monotonic() + minutes * 60.0
         while time.monotonic() < end_s:
             _episode(soak, soak.sampler, runner, len(soak.episodes))
+        return EXIT_OK
     finally:
         if soak.sampler:
             soak.sampler.close()
@@ -191,7 +150,7 @@ def _episode(soak: _Soak, sampler: SoakSampler, runner: EpisodeRunner, index: in
     variant = arguments["variant"] if given else VARIANTS[index % len(VARIANTS)]
 
     def watch() -> None:
-        soak.watch()
+        soak.command.watch()
         sampler.watch()
         if sampler.age_s >= arguments["sample_s"]:
             sampler.sample(index, seed, RUN)
@@ -202,7 +161,7 @@ def _episode(soak: _Soak, sampler: SoakSampler, runner: EpisodeRunner, index: in
     row = sampler.sample(index, seed, REST)
     memory = ", ".join(f"{name} {row[f'{name}.uss_mb']:.0f}" for name in sampler.processes)
     threads = ", ".join(str(row[f"{name}.threads"]) for name in sampler.processes)
-    soak.say(
+    soak.command.say(
         f"{row['time_s'] / 60.0:6.1f} min | {describe_result(result)} | MB: {memory} | "
         f"threads: {threads} | missed deadlines {row['missed_deadlines']}",
         None if result.success else "red",
@@ -227,29 +186,29 @@ def _rest(runner: EpisodeRunner, watch: Any) -> None:
 
 def _conclude(soak: _Soak) -> int:
     """Judges the run, writes its files and prints the verdict; returns the exit status."""
-    sampler, bounds = soak.sampler, soak.bounds
-    if sampler is None or not (soak.episodes or soak.failure):
-        soak.say("there is nothing to judge: no episode ended", "yellow")
-        return EXIT_STACK if soak.failure else EXIT_INTERRUPTED
+    command, sampler, bounds = soak.command, soak.sampler, soak.bounds
+    if sampler is None or not (soak.episodes or command.failure):
+        command.say("there is nothing to judge: no episode ended", "yellow")
+        return EXIT_STACK if command.failure else EXIT_INTERRUPTED
     run = SoakRun(
         processes=sampler.processes,
         rows=sampler.rows,
         passed=[episode_passed(soak.arguments, e) for e in soak.episodes],
         faults=sampler.faults,
         leftovers=leftover_segments(sampler.segments),
-        failure=soak.failure,
+        failure=command.failure,
     )
     checks = judge(run, bounds)
     figures = stack_figures(run, bounds.warm_up_s)
     processes = process_figures(run, bounds.warm_up_s)
     passed = verdict(checks)
     write_json(
-        soak.folder / "soak.json",
+        command.folder / "soak.json",
         {
             "arguments": {k: str(soak.arguments[k]) for k in sorted(soak.arguments.given)},
             "passed": passed,
-            "interrupted": soak.interrupted.is_set(),
-            "killed": soak.killed,
+            "interrupted": command.interrupted.is_set(),
+            "killed": command.killed,
             "checks": [vars(check) for check in checks],
             "stack": figures,
             "processes": processes,
@@ -258,17 +217,17 @@ def _conclude(soak: _Soak) -> int:
     )
     words = "passed" if passed else "FAILED"
     title = f"soak {words}: {figures['duration_s'] / 60.0:.1f} min, {len(run.passed)} episodes"
-    plot_soak(run, soak.folder / "soak.png", bounds.warm_up_s, title)
-    soak.console.print(process_table(processes))
-    soak.console.print(stack_table(figures))
+    plot_soak(run, command.folder / "soak.png", bounds.warm_up_s, title)
+    command.console.print(process_table(processes))
+    command.console.print(stack_table(figures))
     if not passed:
-        soak.console.print(failed_table(checks))
+        command.console.print(failed_table(checks))
     unjudged = sum(check.passed is None for check in checks)
     if unjudged:
-        soak.say(f"too little to judge {unjudged} of {len(checks)} checks", "yellow")
-    soak.say(title, "green" if passed else "red")
-    soak.say(f"results: {soak.folder}")
-    if soak.failure:
+        command.say(f"too little to judge {unjudged} of {len(checks)} checks", "yellow")
+    command.say(title, "green" if passed else "red")
+    command.say(f"results: {command.folder}")
+    if command.failure:
         return EXIT_STACK
     return EXIT_OK if passed else EXIT_TASK
 

@@ -1,4 +1,4 @@
-"""When the policy is asked again, how long its answers take, and whether the clock jumped."""
+"""When the policy is asked again, and how long its answers take."""
 
 from __future__ import annotations
 
@@ -139,34 +139,3 @@ class DelayEstimate:
         """
         expected_ns = self.expected_ns
         return None if expected_ns is None else -(-expected_ns // period_ns)
-
-
-class ClockWatch:
-    """Notices when ROS time was set, by a steady clock beside it. Not thread-safe; times in ns.
-
-    Time that stands still, or passes slower or faster as in simulation, was not set.
-    """
-
-    def __init__(self, back_ns: int = NANOSECONDS // 10, ahead_ns: int = NANOSECONDS) -> None:
-        """Args:
-        back_ns: a smaller step back between two looks is no jump [ns].
-        ahead_ns: a smaller step ahead is no jump [ns]; simulated time comes in small steps.
-        """
-        self._back_ns = back_ns
-        self._ahead_ns = ahead_ns
-        self._last: tuple[int, int] | None = None
-
-    def jump_ns(self, now_ns: int, steady_ns: int) -> int:
-        """By how much ROS time was set since the last look [ns]; 0 when it was not.
-
-        Args:
-            now_ns: ROS time [ns].
-            steady_ns: a clock that is never set [ns].
-        """
-        last, self._last = self._last, (now_ns, steady_ns)
-        if last is None:
-            return 0
-        elapsed_ns = now_ns - last[0]
-        jump_ns = elapsed_ns - (steady_ns - last[1])
-        jumped = elapsed_ns < -self._back_ns or jump_ns > self._ahead_ns
-        return jump_ns if jumped else 0

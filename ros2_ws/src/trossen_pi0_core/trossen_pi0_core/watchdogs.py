@@ -1,4 +1,4 @@
-"""Watchdogs of the arm controller: clock, driver round trip, efforts, and settings without effect.
+"""Watchdogs: clock, driver round trip, efforts, and settings without effect.
 
 Pure: times are arguments, in whole nanoseconds. Not thread-safe.
 """

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from rclpy.clock import ROSClock
 from rclpy.duration import Duration
 from typing_extensions import override
 
@@ -67,6 +68,8 @@ class PolicyNode(ManagedNode):
         self._ground_truth = truth if backend.needs_ground_truth else None
         self._observations = ObservationBuffer(names, parameters.cameras, _tolerances(parameters))
         self._chunks = self.create_publisher(ActionChunkMsg, "/policy/action_chunk", COMMANDS)
+        clock = self.get_clock()
+        assert isinstance(clock, ROSClock)
         runner = self._runner = PolicyRunner(
             backend,
             self._observations,
@@ -74,6 +77,7 @@ class PolicyNode(ManagedNode):
             names,
             now_ns=self._now_ns,
             publish=self._publish,
+            simulated=lambda: clock.ros_time_is_active,
         )
         reports = Reports(self, parameters, runner, self._observations, self._diagnostics)
         ticker = Ticker(self, lambda: self._on_tick(runner, reports))

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk, Observation
 from trossen_pi0_core.errors import BackendError, ObservationError, TrossenPi0Error
-from trossen_pi0_core.schedule import ClockWatch, DelayEstimate
+from trossen_pi0_core.schedule import DelayEstimate
+from trossen_pi0_core.watchdogs import ClockWatch
 from trossen_pi0_policy.advice import Advisor
 from trossen_pi0_policy.backends.base import InferenceRequest, PolicyBackend, PrefixSupport
 from trossen_pi0_policy.figures import Figures
@@ -37,6 +38,7 @@ _POLL_S = 0.002
 _BLOCKED_S = 0.02
 _IDLE_S = 0.5
 _RETRY_S = 0.2
+_CLOCK_JUMP_NS = NANOSECONDS // 10
 _GOODBYE_S = 0.3  # a backend that has nothing to do closes itself in order
 _JOIN_S = 1.5
 
@@ -57,7 +59,7 @@ class PolicyRunner:
         *,
         now_ns: Callable[[], int],
         publish: Callable[[ActionChunk, int], None],
-        steady_ns: Callable[[], int] = time.monotonic_ns,
+        simulated: Callable[[], bool] = lambda: False,
     ) -> None:
         """Args:
         backend: used and closed by the thread alone.
@@ -66,7 +68,7 @@ class PolicyRunner:
         joint_names: columns of the chunks.
         now_ns: ROS time [ns].
         publish: takes each chunk and the time of its publication [ns].
-        steady_ns: clock that is never set, by which a jump of ROS time is noticed [ns].
+        simulated: whether ROS time comes from /clock at present.
         """
         self._backend = backend
         self._observations = observations
@@ -74,8 +76,8 @@ class PolicyRunner:
         self._joint_names = joint_names
         self._now_ns = now_ns
         self._publish = publish
-        self._steady_ns = steady_ns
-        self._clock = ClockWatch()
+        self._simulated = simulated
+        self._clock = ClockWatch(_CLOCK_JUMP_NS)
         self._changed = threading.Condition()
         self._enabled = False
         self._stopping = False
@@ -183,7 +185,7 @@ class PolicyRunner:
     def poll(self) -> None:
         """Looks at clock, inputs and time limits; called some 50 times a second by one thread."""
         now_ns = self._now_ns()
-        jump_ns = self._clock.jump_ns(now_ns, self._steady_ns())
+        jump_ns = self._clock.check(now_ns, time.monotonic_ns(), simulated=self._simulated())
         if jump_ns:
             _LOG.warning("ROS time was set by %+.2f s", jump_ns / NANOSECONDS)
             self._observations.forget()

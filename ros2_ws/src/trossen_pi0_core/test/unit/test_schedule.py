@@ -1,4 +1,4 @@
-"""When inferences are due, what delay is expected of them, and whether the clock was set."""
+"""When inferences are due, and what delay is expected of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import pytest
 
 from trossen_pi0_core.schedule import (
-    ClockWatch,
     DelayEstimate,
     InferenceSchedule,
     LatencyWindow,
@@ -151,31 +150,3 @@ def test_only_recent_delays_count() -> None:
 
 def test_a_negative_delay_is_a_clock_that_was_set() -> None:
     assert estimate(100, -9000).expected_ns == 100 * MS
-
-
-def looked(*steps_ms: tuple[float, float]) -> list[int]:
-    """What a watch finds at each step of ROS time and steady time [ms]."""
-    watch = ClockWatch()
-    now, steady = T0, 5
-    found = [watch.jump_ns(now, steady)]
-    for ros_ms, steady_ms in steps_ms:
-        now, steady = now + round(ros_ms * MS), steady + round(steady_ms * MS)
-        found.append(watch.jump_ns(now, steady) // MS)
-    return found
-
-
-def test_a_clock_that_goes_on_has_not_jumped() -> None:
-    assert looked((20, 20), (21, 20), (5000, 5000), (0, 20)) == [0, 0, 0, 0, 0]
-
-
-@pytest.mark.parametrize(("step_ms", "jump_ms"), [(-9980, -10000), (10020, 10000), (-180, -200)])
-def test_a_clock_that_was_set_is_noticed_once(step_ms: float, jump_ms: int) -> None:
-    assert looked((20, 20), (step_ms, 20), (20, 20)) == [0, 0, jump_ms, 0]
-
-
-def test_simulated_time_stands_still_or_goes_faster_without_a_jump() -> None:
-    assert looked((0, 3000), (0, 20), (100, 20), (500, 20), (1000, 5000)) == [0] * 6
-
-
-def test_a_small_step_back_is_no_jump() -> None:
-    assert looked((-99, 1)) == [0, 0]

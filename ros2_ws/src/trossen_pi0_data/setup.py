@@ -1,0 +1,24 @@
+from setuptools import find_packages, setup
+
+PACKAGE = "trossen_pi0_data"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Episodes: recorder and replay nodes, reading recorded episodes without ROS.",
+    license="Apache-2.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    python_requires=">=3.10",
+    install_requires=["mcap", "numpy", "pyyaml", "rosbags", "typing_extensions", "zstandard"],
+    entry_points={
+        "console_scripts": [
+            "recorder_node = trossen_pi0_data.recorder_node:main",
+            "replay_node = trossen_pi0_data.replay_node:main",
+        ]
+    },
+)

@@ -1,0 +1,1 @@
+"""Episodes: recording and replay in ROS, reading and writing them without it."""

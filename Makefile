@@ -1,5 +1,5 @@
-# One target per habit; `make help` lists them. All but help, clean and lock make the environment
-# first, which does nothing when it is up to date.
+# One target per habit; `make help` lists them. All but help, clean, lock and lerobot-env make the
+# environment first, which does nothing when it is up to date.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution soak lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -29,14 +29,26 @@ bench-stack: setup  ## measure latency, jitter, CPU and lost pictures of the run
 bench-execution: setup  ## compare blocking, async and rtc at inference delays: table and plot in docs/
 	@exec tools/run python -m trossen_pi0_bringup.execution_bench $(ARGS)
 
+record-expert: setup  ## record the scripted expert in simulation: make record-expert N=50 SEED=0
+	@exec tools/run python -m trossen_pi0_bringup.record_expert episodes:=$(or $(N),50) seed:=$(or $(SEED),0) $(ARGS)
+
+teleop: setup  ## simulated leader arms lead the simulated kit: make teleop ARGS="duration_s:=20"
+	@exec tools/run python -m trossen_pi0_bringup.teleop $(ARGS)
+
 soak: setup  ## run the simulated kit for an hour and watch for leaks: make soak ARGS="minutes:=60"
 	@exec tools/run python -m trossen_pi0_bringup.soak $(ARGS)
+
+record: setup  ## begin and end episodes by keys, while a recorder runs (record:=true)
+	@exec tools/run python -m trossen_pi0_data.keyboard $(ARGS)
+
+replay: setup  ## replay an episode: make replay EPISODE=FOLDER ARGS="rate:=2.0", or "mode:=actions"
+	@exec tools/run python -m trossen_pi0_bringup.replay episode:='$(EPISODE)' $(ARGS)
 
 check: setup  ## format, lint, types and the tests that need no ROS
 	tools/run ruff format --check
 	tools/run ruff check
 	@tools/run basedpyright > .toolchain/types.txt 2>&1 & types=$$!; \
-	$(PYTEST) -m "not slow" tools/test/unit ros2_ws/src/*/test/unit $(ARGS); tests=$$?; \
+	$(PYTEST) -m "not slow" tools/test/unit ros2_ws/src/*/test/unit training/test/unit $(ARGS); tests=$$?; \
 	wait $$types; typed=$$?; echo basedpyright; cat .toolchain/types.txt; exit $$((tests || typed))
 
 test: setup  ## all tests but the slow ones: nodes, simulated robot, tools
@@ -51,6 +63,9 @@ test-slow: setup  ## the slow tests
 format: setup  ## format the code and repair what the linter can
 	tools/run ruff check --fix-only
 	tools/run ruff format
+
+lerobot-env:  ## make an environment with lerobot and torch: make lerobot-env ARGS=v2.1 (v3.0)
+	@$(BOOTSTRAP) lerobot-env $(ARGS)
 
 lock:  ## write requirements/*.lock anew from *.in; UPGRADE=1 takes the newest versions
 	@$(BOOTSTRAP) lock $(if $(UPGRADE),--upgrade)

@@ -44,7 +44,7 @@ def render(layout: Layout, ros: RosInstallation, packages: list[Package], versio
         _assign("ROS_PYTHON_VERSION", "3"),
         _assign("AMENT_PREFIX_PATH", _join([layout.install, *ros.prefixes])),
         _assign("CMAKE_PREFIX_PATH", _join([layout.install, *ros.prefixes])),
-        _assign("PYTHONPATH", _join([*develop, site, *ros.python_path])),
+        _assign("PYTHONPATH", _join([*develop, layout.training, site, *ros.python_path])),
         *[_call("_tp_prepend", "LD_LIBRARY_PATH", str(p)) for p in reversed(ros.library_path)],
         _call("_tp_prepend", "LD_LIBRARY_PATH", str(layout.install / "lib")),
         *[_call("_tp_prepend", "PATH", str(p)) for p in reversed(ros.executable_path)],

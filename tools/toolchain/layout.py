@@ -53,6 +53,11 @@ class Layout:
         return self.workspace / "src"
 
     @property
+    def training(self) -> Path:
+        """Folder of the package that needs no ROS: conversion, training, evaluation, reports."""
+        return self.root / "training"
+
+    @property
     def build(self) -> Path:
         """The build folder of colcon."""
         return self.workspace / "build"

@@ -38,6 +38,9 @@ LOCKS = (
     ),
     LockFile("build", ("build",), ("--constraint", "wheels.lock")),
     LockFile("peers", ("peers",), ("--no-deps",)),
+    # Environments of their own, each with torch.
+    LockFile("lerobot-v3.0", ("lerobot-v3.0",)),
+    LockFile("lerobot-v2.1", ("lerobot-v2.1",)),
 )
 
 

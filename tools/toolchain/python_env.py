@@ -33,7 +33,7 @@ def create(layout: Layout, ros: RosInstallation, log: Path, environ: Mapping[str
     command = [sys.executable, "-m", "venv", str(layout.venv)]
     if ros.is_system:
         command.append("--system-site-packages")
-    env = _clean(environ)
+    env = clean_environ(environ)
     run_logged(command, log, env)
     install = ["-m", "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     run_logged([layout.python, *install, "-r", layout.lock("uv")], log, env)
@@ -62,7 +62,7 @@ def install(layout: Layout, ros: RosInstallation, log: Path, environ: Mapping[st
 
 def uv_environ(python: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Variables for uv that make it use the package index and certificates pip is set up with."""
-    env = _clean(environ)
+    env = clean_environ(environ)
     settings = _pip_settings(python, env)
     if "index-url" in settings:
         env.setdefault("UV_DEFAULT_INDEX", settings["index-url"])
@@ -89,12 +89,13 @@ def _pip_settings(python: Path, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _has_colcon(layout: Layout, ros: RosInstallation, environ: Mapping[str, str]) -> bool:
-    env = {**_clean(environ), "PYTHONPATH": ":".join(str(path) for path in ros.python_path)}
+    env = {**clean_environ(environ), "PYTHONPATH": ":".join(str(path) for path in ros.python_path)}
     command = [str(layout.python), "-c", _COLCON_PROBE]
     return subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
 
 
-def _clean(environ: Mapping[str, str]) -> dict[str, str]:
+def clean_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables without those of another environment."""
     return {name: value for name, value in environ.items() if name not in _FOREIGN}
 
 

@@ -1,4 +1,4 @@
-"""`make setup`, `make lock` and `make clean`."""
+"""`make setup`, `make lerobot-env`, `make lock` and `make clean`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from toolchain import environment, lock, python_env, ros, system, workspace
+from toolchain import environment, lerobot_env, lock, python_env, ros, system, workspace
 from toolchain.layout import Layout
 from toolchain.ros import RosInstallation
 from toolchain.steps import Step, StepFailedError, StepRunner, digest, exclusive, run_logged, tail
@@ -25,6 +25,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/bootstrap.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup", help="make the environment and build the workspace")
+    library = commands.add_parser("lerobot-env", help="make an environment with lerobot")
+    library.add_argument("version", nargs="?", choices=lerobot_env.FORMATS, default="v3.0")
     locking = commands.add_parser("lock", help="write the lock files from requirements/*.in")
     locking.add_argument("--upgrade", action="store_true", help="take the newest versions allowed")
     commands.add_parser("clean", help="remove the environment, the build and the caches")
@@ -37,6 +39,8 @@ def main() -> int:
         with exclusive(layout.state / "lock"):
             if arguments.command == "clean":
                 clean(layout)
+            elif arguments.command == "lerobot-env":
+                lerobot_env.make(layout, arguments.version)
             elif arguments.command == "lock":
                 lock.write_locks(layout, upgrade=arguments.upgrade)
             else:
@@ -65,10 +69,12 @@ def setup(layout: Layout) -> None:
 def clean(layout: Layout) -> None:
     """Removes all that setup made but the package manager's own cache, and the tools' caches."""
     made = [layout.venv, layout.build, layout.install, layout.colcon_log, layout.logs]
+    made += [lerobot_env.folder(layout, version) for version in lerobot_env.FORMATS]
     for folder in [*made, *(layout.root / name for name in _CACHES)]:
         shutil.rmtree(folder, ignore_errors=True)
     (layout.state / "system").unlink(missing_ok=True)
-    for cache in [*layout.sources.rglob("__pycache__"), *layout.root.glob("tools/**/__pycache__")]:
+    caches = [layout.sources, layout.training, layout.root / "tools"]
+    for cache in [path for folder in caches for path in folder.rglob("__pycache__")]:
         shutil.rmtree(cache, ignore_errors=True)
 
 

@@ -5,7 +5,7 @@ PACKAGE = "trossen_pi0_control"
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Owns the arms: driver adapter, control loop and arm controller node.",
+    description="Owns the arms: driver adapter, arm controller node and leader-arm node.",
     license="Apache-2.0",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={PACKAGE: ["py.typed"]},
@@ -15,5 +15,10 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["numpy", "trossen-arm", "typing_extensions"],
-    entry_points={"console_scripts": ["arm_controller = trossen_pi0_control.node:main"]},
+    entry_points={
+        "console_scripts": [
+            "arm_controller = trossen_pi0_control.node:main",
+            "leader_arms = trossen_pi0_control.leader_node:main",
+        ]
+    },
 )

@@ -14,9 +14,22 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     python_requires=">=3.10",
-    install_requires=["mcap", "numpy", "pyyaml", "rosbags", "typing_extensions", "zstandard"],
+    install_requires=[
+        "av",
+        "mcap",
+        "numpy",
+        "opencv-python-headless",
+        "psutil",
+        "pyyaml",
+        "rich",
+        "rosbags",
+        "scipy",
+        "typing_extensions",
+        "zstandard",
+    ],
     entry_points={
         "console_scripts": [
+            "record_keys = trossen_pi0_data.keyboard:main",
             "recorder_node = trossen_pi0_data.recorder_node:main",
             "replay_node = trossen_pi0_data.replay_node:main",
         ]

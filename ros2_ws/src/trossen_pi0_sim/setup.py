@@ -24,5 +24,10 @@ setup(
         "trossen-arm-sim",
         "typing_extensions",
     ],
-    entry_points={"console_scripts": ["sim_node = trossen_pi0_sim.node:main"]},
+    entry_points={
+        "console_scripts": [
+            "sim_node = trossen_pi0_sim.node:main",
+            "sim_leaders = trossen_pi0_sim.leaders_node:main",
+        ]
+    },
 )

@@ -63,7 +63,8 @@ def test_search_paths_and_defaults(ready: Layout) -> None:
     root = ready.root
     assert env["AMENT_PREFIX_PATH"] == f"{root}/ros2_ws/install:{root}/.venv"
     assert env["PYTHONPATH"] == (
-        f"{root}/ros2_ws/build/arms:{root}/ros2_ws/install/lib/python3.12/site-packages"
+        f"{root}/ros2_ws/build/arms:{root}/training"
+        f":{root}/ros2_ws/install/lib/python3.12/site-packages"
     )
     assert env["LD_LIBRARY_PATH"] == f"{root}/ros2_ws/install/lib:{root}/.venv/lib"
     assert env["PATH"].startswith(f"{root}/.venv/bin:")

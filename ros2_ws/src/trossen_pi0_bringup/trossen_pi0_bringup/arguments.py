@@ -14,19 +14,29 @@ from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import (
     ArmControllerParameters,
+    LeaderArmsParameters,
     ParameterSpec,
     PolicyParameters,
+    RecorderParameters,
+    ReplayParameters,
+    SimLeadersParameters,
     SimParameters,
     specs,
 )
 
 ARM_CONTROLLER, POLICY, SIM = "arm_controller", "policy", "sim"
+LEADER_ARMS, SIM_LEADERS, RECORDER = "leader_arms", "sim_leaders", "recorder"
+REPLAY = "replay"
 """Names of the suite's nodes, which are also those of their YAML files."""
 
 NODE_PARAMETERS = {
     ARM_CONTROLLER: ArmControllerParameters,
     POLICY: PolicyParameters,
     SIM: SimParameters,
+    LEADER_ARMS: LeaderArmsParameters,
+    SIM_LEADERS: SimLeadersParameters,
+    RECORDER: RecorderParameters,
+    REPLAY: ReplayParameters,
 }
 
 
@@ -125,6 +135,27 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
     _parameter(POLICY, "start_pose"),
     _arm_address("left"),
     _arm_address("right"),
+    own_argument(
+        "teleop",
+        False,
+        "Starts the leader arms, which an operator moves and the arms follow; and no policy, "
+        "unless `backend` is named.",
+    ),
+    *(
+        own_argument(
+            f"{arm}_leader_address",
+            "",
+            f"IP address of the {arm} leader's controller.",
+            said=f"{real}, in simulation {simulated}",
+        )
+        for arm, real, simulated in (
+            ("left", "192.168.1.3", "127.0.0.4"),
+            ("right", "192.168.1.2", "127.0.0.5"),
+        )
+    ),
+    _parameter(LEADER_ARMS, "alignment"),
+    _parameter(LEADER_ARMS, "force_feedback_gain"),
+    _parameter(SIM_LEADERS, "hand", sets="motion"),
     *(
         own_argument(f"{camera}_serial", "", f"Serial number of the RealSense camera {camera}.")
         for camera in CAMERAS
@@ -148,8 +179,9 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
         "params_file", "", "YAML file with parameters of any node, over the shipped ones."
     ),
     own_argument("rviz", False, "Opens RViz."),
-    own_argument("record", False, "Records a bag of cameras, joints, commands, chunks and status."),
-    own_argument("bag", "", "Folder of the bag that is recorded.", said="bag_ and the time of day"),
+    own_argument("record", False, "Records every run of the policy as an episode."),
+    _parameter(RECORDER, "episodes_dir"),
+    _parameter(RECORDER, "image_compression"),
 )
 """Arguments of ``bimanual.launch.py``."""
 
@@ -197,8 +229,8 @@ class Arguments(Mapping[str, Any]):
 
 
 def parse_text(spec: ParameterSpec, text: str) -> Any:
-    """The typed text as a checked value: YAML for numbers and booleans, strings as they stand."""
-    if spec.type is str:
+    """The typed text as a checked value: YAML for numbers and lists, strings as they stand."""
+    if spec.type is str and not spec.is_list:
         return spec.check(text)
     try:
         value = yaml.safe_load(text)

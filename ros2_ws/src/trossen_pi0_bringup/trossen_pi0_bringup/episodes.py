@@ -20,7 +20,7 @@ from trossen_pi0_bringup.recording import EpisodeRecording
 from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_core.errors import ImageError
-from trossen_pi0_msgs.action import RunPolicy
+from trossen_pi0_msgs.action import MoveTo, RunPolicy
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
 from trossen_pi0_msgs.srv import ResetSim
 from trossen_pi0_policy.state import PREPARING
@@ -93,6 +93,7 @@ class EpisodeRunner:
         self._image_subscriptions: list[Any] = []
         self._reset = self._node.create_client(ResetSim, "/sim/reset")
         self._run = ActionClient(self._node, RunPolicy, "/policy/run")
+        self._move = ActionClient(self._node, MoveTo, "/arm_controller/move_to")
         self._goal: ClientGoalHandle | None = None
         self._callbacks = CallbackThread(self._node)
         self._callbacks.start()
@@ -204,6 +205,8 @@ class EpisodeRunner:
         max_duration_s: float,
         watch: Watch,
         settle_s: float = 4.0,
+        prompt: str = "",
+        begin: Callable[[], None] | None = None,
     ) -> EpisodeResult:
         """Resets the simulation, runs the policy once, and judges the episode.
 
@@ -216,17 +219,21 @@ class EpisodeRunner:
             max_duration_s: time limit of the policy [s].
             watch: called every tenth of a second.
             settle_s: how long a run may go on after success [s].
+            prompt: instruction of the run; empty: the policy node's own.
+            begin: called when the simulation is reset, before the policy runs.
 
         Raises:
             StackError: the stack did not answer.
         """
         self._reset_sim(seed, variant, watch)
+        if begin is not None:
+            begin()
         recording = self._recording = EpisodeRecording(
             begun_ns=self._node.get_clock().now().nanoseconds,
             controller=self._recording.controller,
             policy=self._recording.policy,
         )
-        handle = self._start_run(max_duration_s, watch)
+        handle = self._start_run(max_duration_s, prompt, watch)
         future = self._request(handle.get_result_async, watch)
         decided_s: float | None = None
         deadline = time.monotonic() + max_duration_s + 60.0
@@ -245,6 +252,20 @@ class EpisodeRunner:
         self._goal = None
         return self._judge(recording.copy(), seed, variant, future)
 
+    def move_arms(self, pose: str, watch: Watch, timeout_s: float = 30.0) -> None:
+        """Moves the arms to a named pose and waits for them.
+
+        Raises:
+            StackError: they do not get there.
+        """
+        goal = MoveTo.Goal(pose=pose)
+        answer = self._request(lambda: self._move.send_goal_async(goal), watch)
+        handle = self._await(answer, 10.0, watch, "move of the arms")
+        future = self._request(handle.get_result_async, watch)
+        result = self._await(future, timeout_s, watch, "move of the arms").result
+        if not result.success:
+            raise StackError(f"the arms do not move to pose {pose!r}: {result.message}")
+
     def _reset_sim(self, seed: int, variant: str, watch: Watch) -> None:
         answer = self._await(
             self._reset.call_async(ResetSim.Request(seed=seed, variant=variant)),
@@ -255,8 +276,8 @@ class EpisodeRunner:
         if not answer.success:
             raise StackError(f"the simulation refused the reset: {answer.message}")
 
-    def _start_run(self, max_duration_s: float, watch: Watch) -> ClientGoalHandle:
-        goal = RunPolicy.Goal(max_duration_s=max_duration_s)
+    def _start_run(self, max_duration_s: float, prompt: str, watch: Watch) -> ClientGoalHandle:
+        goal = RunPolicy.Goal(max_duration_s=max_duration_s, prompt=prompt)
         answer = self._request(lambda: self._run.send_goal_async(goal), watch)
         handle = self._await(answer, 10.0, watch, "run of the policy")
         if not handle.accepted:

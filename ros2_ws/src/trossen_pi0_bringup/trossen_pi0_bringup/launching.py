@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Callable
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
-    ExecuteProcess,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
@@ -27,39 +26,46 @@ from trossen_pi0_bringup.arguments import (
     Arguments,
     parse_command_line,
 )
-from trossen_pi0_bringup.nodes import NodeSpec, node_specs, recording_command
+from trossen_pi0_bringup.nodes import NodeSpec, node_specs
 from trossen_pi0_bringup.transport import transport_environment
 
 LAUNCH_FILE = "bimanual.launch.py"
 
 
-def launch_description() -> LaunchDescription:
-    """Declares the arguments, sets the transport, and starts the nodes."""
+def launch_description(
+    table: tuple[Argument, ...] = LAUNCH_ARGUMENTS,
+    specs_of: Callable[[Arguments], list[NodeSpec]] = node_specs,
+    launch_file: str = LAUNCH_FILE,
+) -> LaunchDescription:
+    """Declares the arguments, sets the transport, and starts the nodes.
+
+    Args:
+        table: its arguments.
+        specs_of: the processes that they ask for.
+        launch_file: name of the file that is launched.
+    """
     given: dict[str, str] = {}
 
     def remember_given(context: LaunchContext) -> None:
-        if any(word.endswith(LAUNCH_FILE) for word in sys.argv):
+        if any(word.endswith(launch_file) for word in sys.argv):
             # Named on the command line and not included by another file: what is typed is for it.
             # `ros2 launch` itself takes any name without a word.
-            Arguments(LAUNCH_ARGUMENTS, parse_command_line(context.argv))
-        names = {argument.name for argument in LAUNCH_ARGUMENTS}
+            Arguments(table, parse_command_line(context.argv))
+        names = {argument.name for argument in table}
         given.update({n: v for n, v in context.launch_configurations.items() if n in names})
 
     def start(_: LaunchContext) -> list[object]:
-        arguments = Arguments(LAUNCH_ARGUMENTS, given)
+        arguments = Arguments(table, given)
         actions: list[object] = []
-        for spec in node_specs(arguments):
+        for spec in specs_of(arguments):
             actions += _start(spec)
-        if arguments["record"]:
-            folder = arguments["bag"] or time.strftime("bag_%Y%m%d_%H%M%S")
-            actions.append(ExecuteProcess(cmd=recording_command(arguments, folder), output="log"))
         return actions
 
     return LaunchDescription(
         [
             # Before the declarations, which would fill in the defaults.
             OpaqueFunction(function=remember_given),
-            *(_declare(argument) for argument in LAUNCH_ARGUMENTS),
+            *(_declare(argument) for argument in table),
             *(
                 SetEnvironmentVariable(name, value)
                 for name, value in transport_environment().items()

@@ -10,7 +10,15 @@ from typing import Any
 import yaml
 from ament_index_python.packages import get_package_share_directory
 
-from trossen_pi0_bringup.arguments import ARM_CONTROLLER, POLICY, SIM, Arguments
+from trossen_pi0_bringup.arguments import (
+    ARM_CONTROLLER,
+    LEADER_ARMS,
+    POLICY,
+    RECORDER,
+    SIM,
+    SIM_LEADERS,
+    Arguments,
+)
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ArmControllerParameters, specs
@@ -23,14 +31,14 @@ REAL_ARM_ADDRESSES = {"left": "192.168.1.5", "right": "192.168.1.4"}
 SIM_ARM_ADDRESSES = {"left": "127.0.0.2", "right": "127.0.0.3"}
 """Where the simulated kit serves its arms."""
 
-RECORDED_TOPICS = (
-    "/joint_states",
-    "/arm_controller/command",
-    "/arm_controller/status",
-    "/policy/action_chunk",
-    "/policy/status",
-)
-"""Topics of a recording beside the cameras'."""
+REAL_LEADER_ADDRESSES = {"left": "192.168.1.3", "right": "192.168.1.2"}
+"""Leaders of the stationary kit as it is delivered."""
+
+SIM_LEADER_ADDRESSES = {"left": "127.0.0.4", "right": "127.0.0.5"}
+"""Where the simulated leaders are served."""
+
+_RECORDER_ENDING_S = 10.0
+"""What waits for a slow disk is written before the recorder ends."""
 
 _COLOUR_MODULE = {"d405": "depth_module", "d435": "rgb_camera"}
 
@@ -73,28 +81,31 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
     """
     nodes: list[NodeSpec] = []
     if arguments["sim"]:
-        nodes.append(_suite_node(arguments, SIM, "trossen_pi0_sim", "sim_node", _sim(arguments)))
+        nodes.append(suite_node(arguments, SIM, "trossen_pi0_sim", "sim_node", _sim(arguments)))
+        nodes += _sim_leaders(arguments)
     else:
         _refuse_sim_only(arguments)
         nodes += [_camera(arguments, camera) for camera in CAMERAS]
     nodes.append(
-        _suite_node(
+        suite_node(
             arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", _arms(arguments)
         )
     )
-    nodes.append(
-        _suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
-    )
+    nodes += _leaders(arguments)
+    if not arguments["teleop"] or "backend" in arguments.given:
+        nodes.append(
+            suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
+        )
+    if arguments["record"]:
+        nodes.append(
+            suite_node(
+                arguments, RECORDER, "trossen_pi0_data", "recorder_node", recorder(arguments)
+            )
+        )
     if arguments["rviz"]:
         layout = str(shipped("rviz", "bimanual.rviz"))
         nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
     return nodes
-
-
-def recording_command(arguments: Arguments, folder: str) -> list[str]:
-    """The ``ros2 bag record`` command for everything that a data set needs."""
-    topics = [*RECORDED_TOPICS, *camera_topics(arguments).values()]
-    return ["ros2", "bag", "record", "--storage", "mcap", "--output", folder, "--topics", *topics]
 
 
 def arm_addresses(arguments: Arguments) -> tuple[str, str]:
@@ -104,22 +115,32 @@ def arm_addresses(arguments: Arguments) -> tuple[str, str]:
     return left, right
 
 
+def leader_addresses(arguments: Arguments) -> tuple[str, str]:
+    """Addresses of the left and the right leader."""
+    kit = SIM_LEADER_ADDRESSES if arguments["sim"] else REAL_LEADER_ADDRESSES
+    left, right = (arguments[f"{arm}_leader_address"] or kit[arm] for arm in ("left", "right"))
+    return left, right
+
+
 def camera_topics(arguments: Arguments) -> dict[str, str]:
     """Camera name -> image topic."""
     return {c: arguments[f"{c}_topic"] or f"/{c}/color/image_raw" for c in CAMERAS}
 
 
-def _suite_node(
+def suite_node(
     arguments: Arguments, name: str, package: str, executable: str, parameters: dict[str, Any]
 ) -> NodeSpec:
+    """A node of the suite with its shipped parameters, those of ``params_file`` and these."""
     files = [shipped("config", f"{name}.yaml")]
-    if name == ARM_CONTROLLER and arguments["sim"]:
-        files.append(shipped("config", "arm_controller_sim.yaml"))
+    if name in (ARM_CONTROLLER, LEADER_ARMS) and arguments["sim"]:
+        files.append(shipped("config", f"{name}_sim.yaml"))
     if parameters.get("backend") == "expert":
         files.append(shipped("config", "policy_expert.yaml"))
     if arguments["params_file"]:
         files.append(_params_file(arguments["params_file"]))
-    ending_s = _parking_s(files, parameters) if name == ARM_CONTROLLER else 0.0
+    ending_s = _RECORDER_ENDING_S if name == RECORDER else 0.0
+    if name == ARM_CONTROLLER:
+        ending_s = _parking_s(files, parameters)
     return NodeSpec(name, package, executable, parameters, tuple(files), ending_s=ending_s)
 
 
@@ -166,6 +187,29 @@ def _arms(arguments: Arguments) -> dict[str, Any]:
     return {**arguments.node_parameters(ARM_CONTROLLER), "arm_addresses": addresses}
 
 
+def _sim_leaders(arguments: Arguments) -> list[NodeSpec]:
+    """What serves the simulated leaders, if they are wanted."""
+    given = arguments.node_parameters(SIM_LEADERS)
+    if not arguments["teleop"]:
+        if given:
+            raise ParameterError("hand: only for simulated leaders, but teleop is false")
+        return []
+    parameters = {**given, "arm_addresses": leader_addresses(arguments)}
+    return [suite_node(arguments, SIM_LEADERS, "trossen_pi0_sim", "sim_leaders", parameters)]
+
+
+def _leaders(arguments: Arguments) -> list[NodeSpec]:
+    """The leader-arm node, if it is wanted."""
+    given = arguments.node_parameters(LEADER_ARMS)
+    if not arguments["teleop"]:
+        wrong = sorted({"left_leader_address", "right_leader_address", *given} & arguments.given)
+        if wrong:
+            raise ParameterError(f"{wrong}: only for leader arms, but teleop is false")
+        return []
+    parameters = {**given, "arm_addresses": leader_addresses(arguments)}
+    return [suite_node(arguments, LEADER_ARMS, "trossen_pi0_control", "leader_arms", parameters)]
+
+
 def _policy(arguments: Arguments) -> dict[str, Any]:
     parameters = arguments.node_parameters(POLICY)
     if "backend" not in arguments.given:
@@ -178,9 +222,18 @@ def _policy(arguments: Arguments) -> dict[str, Any]:
     return parameters
 
 
+def recorder(arguments: Arguments) -> dict[str, Any]:
+    """Parameters of the recorder, which records every run."""
+    return {
+        **arguments.node_parameters(RECORDER),
+        "record_runs": True,
+        "camera_topics": tuple(camera_topics(arguments).values()),
+    }
+
+
 def _refuse_sim_only(arguments: Arguments) -> None:
     only_sim = {
-        a.name for a in arguments.table if any(node == SIM for node, _ in a.targets)
+        a.name for a in arguments.table if any(node in (SIM, SIM_LEADERS) for node, _ in a.targets)
     } & arguments.given
     if only_sim:
         raise ParameterError(f"{sorted(only_sim)}: only for the simulated kit, but sim is false")

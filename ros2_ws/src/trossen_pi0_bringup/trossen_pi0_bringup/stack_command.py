@@ -14,13 +14,13 @@ from rich.console import Console
 from trossen_pi0_bringup.arguments import Argument, Arguments, parse_command_line
 from trossen_pi0_bringup.nodes import NodeSpec, node_specs
 from trossen_pi0_bringup.supervisor import StackError, Supervisor
-from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_core.errors import EpisodeError, ParameterError
 
 EXIT_OK, EXIT_TASK, EXIT_USAGE, EXIT_STACK, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _NOT_HERE = {
+    "teleop": "no policy runs then: use `make teleop`",
     "rviz": "RViz is not installed by this tool: use `ros2 launch` on a machine with ROS 2",
-    "record": "recording needs `ros2 bag`: use `ros2 launch` on a machine with ROS 2",
 }
 
 
@@ -54,7 +54,12 @@ class StackCommand:
 
     @classmethod
     def from_words(
-        cls, words: list[str], text: str, table: tuple[Argument, ...], folder_name: str
+        cls,
+        words: list[str],
+        text: str,
+        table: tuple[Argument, ...],
+        folder_name: str,
+        make_specs: Callable[[Arguments], list[NodeSpec]] | None = None,
     ) -> StackCommand | int:
         """Reads the command line; returns the exit status when there is nothing to run.
 
@@ -63,6 +68,7 @@ class StackCommand:
             text: what the command is for.
             table: its arguments, among them those of ``make sim`` that tell of the kit.
             folder_name: of the results in ``runs``, a format of ``time.strftime``.
+            make_specs: the processes that the arguments ask for; None: the simulated kit.
         """
         console = Console(highlight=False, soft_wrap=True)
         if {"-h", "--help"} & set(words):
@@ -70,8 +76,8 @@ class StackCommand:
             return EXIT_OK
         try:
             arguments = Arguments(table, parse_command_line(words))
-            specs = checked_specs(arguments)
-        except ParameterError as error:
+            specs = (make_specs or checked_specs)(arguments)
+        except (ParameterError, EpisodeError) as error:
             console.print(f"error: {error}", style="red", markup=False)
             return EXIT_USAGE
         folder = Path(arguments["run_dir"] or Path("runs") / time.strftime(folder_name)).resolve()

@@ -19,6 +19,7 @@ class ArmReading:
         efforts: shape (7,) [N m; N].
         header_id: number of the feedback; it stands still when the arm's controller does.
         timestamp_us: the controller's own time of the feedback [us].
+        external_efforts: efforts beyond gravity and friction, shape (7,) [N m; N].
     """
 
     positions: NDArray[np.float64]
@@ -26,6 +27,7 @@ class ArmReading:
     efforts: NDArray[np.float64]
     header_id: int
     timestamp_us: int
+    external_efforts: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,11 @@ class Arm(Protocol):
         ...
 
     def enable(self) -> None:
-        """Position mode: the arm holds the pose it has and takes commands."""
+        """Takes commands from now on.
+
+        A follower goes to position mode and holds the pose it has; a leader can be moved by hand
+        and holds its own weight.
+        """
         ...
 
     def disable(self) -> None:
@@ -103,6 +109,10 @@ class Arm(Protocol):
         """Newest feedback. Returns within some milliseconds, even if the controller is silent."""
         ...
 
-    def command(self, positions: NDArray[np.float64]) -> None:
-        """Sets the target, finite, shape (7,) [rad; m for the carriage]. Does not wait for it."""
+    def command(self, targets: NDArray[np.float64]) -> None:
+        """Sets the targets, finite, shape (7,). Does not wait for them.
+
+        They are positions of a follower [rad; m for the carriage] and external efforts of a leader
+        [N m; N for the carriage].
+        """
         ...

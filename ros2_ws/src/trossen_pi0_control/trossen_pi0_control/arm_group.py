@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Feedback:
         sent_s: when the last of the drivers had taken its newest command, on the monotonic clock
             [s]; 0 when there was none.
         still_s: for how long the feedback of an arm has stood still [s].
+        external_efforts: efforts beyond gravity and friction, shape (joints,) [N m; N].
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Feedback:
     complete: bool
     sent_s: float = 0.0
     still_s: float = 0.0
+    external_efforts: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 class ArmGroup:
@@ -106,8 +108,12 @@ class ArmGroup:
         return limits.tightened(
             np.concatenate([part.lower for part in parts]),
             np.concatenate([part.upper for part in parts]),
-            np.concatenate([part.velocity for part in parts]),
+            self.speeds(),
         )
+
+    def speeds(self) -> NDArray[np.float64]:
+        """What the arms' controllers allow, shape (joints,) [rad/s; m/s for carriages]."""
+        return np.concatenate([member.arm.limits.velocity for member in self._members])
 
     # Operation ----------------------------------------------------------------------------------
 
@@ -115,7 +121,7 @@ class ArmGroup:
         """Makes all arms ready for cycles and returns their pose, shape (joints,) [rad; m].
 
         Args:
-            enable: switch to position mode; otherwise the arms stay on their brakes.
+            enable: have them take commands; otherwise the arms stay on their brakes.
             timeout_s: longest wait for braking the others after one has failed [s].
 
         Raises:
@@ -154,14 +160,14 @@ class ArmGroup:
             raise DriverError("; ".join(failures.values()))
         return np.concatenate([m.reading.positions for m in self._members if m.reading])
 
-    def cycle(self, positions: NDArray[np.float64] | None, elapsed_s: float) -> Feedback:
+    def cycle(self, targets: NDArray[np.float64] | None, elapsed_s: float) -> Feedback:
         """Commands and reads each arm once, all at the same time.
 
         Args:
-            positions: targets, shape (joints,) [rad; m for carriages]; None to read only.
+            targets: as the arms' ``command`` takes them, shape (joints,); None to read only.
             elapsed_s: time since the last cycle, as far as this process was able to run [s].
         """
-        self._team.run([lambda m=m: m.exchange(positions, elapsed_s) for m in self._members])
+        self._team.run([lambda m=m: m.exchange(targets, elapsed_s) for m in self._members])
         live = [member for member in self._members if member.is_live]
         readings = [member.reading for member in live if member.reading]
         complete = len(readings) == len(self._members)
@@ -173,6 +179,7 @@ class ArmGroup:
             complete,
             max(member.sent_s for member in self._members),
             max((member.still_s for member in self._members if member.attached), default=0.0),
+            _joined([reading.external_efforts for reading in readings]),
         )
 
     def repair(self, *, enable: bool) -> None:

@@ -62,7 +62,7 @@ class ArmMember:
         """Reads the arm and lets cycles use it.
 
         Args:
-            enable: switch to position mode first.
+            enable: have it take commands first.
 
         Raises:
             DriverError: it failed.
@@ -89,7 +89,7 @@ class ArmMember:
         """Disconnects the arm, connects it anew and attaches it; blocks.
 
         Args:
-            enable: switch to position mode.
+            enable: have it take commands.
             unwanted: when set, the arm is left disconnected.
 
         Raises:
@@ -108,11 +108,11 @@ class ArmMember:
             raise DriverError(f"{self}: {problem}")
         self.attach(enable=enable)
 
-    def exchange(self, positions: NDArray[np.float64] | None, elapsed_s: float) -> None:
+    def exchange(self, targets: NDArray[np.float64] | None, elapsed_s: float) -> None:
         """Commands and reads the arm once, if it is attached.
 
         Args:
-            positions: targets of all arms, shape (joints,) [rad; m for carriages]; None to read
+            targets: of all arms, as their ``command`` takes them, shape (joints,); None to read
                 only.
             elapsed_s: time since the last exchange, as far as this process was able to run [s].
         """
@@ -120,8 +120,8 @@ class ArmMember:
             if not self.attached:
                 return
             try:
-                if positions is not None:
-                    self.arm.command(positions[self.joints])
+                if targets is not None:
+                    self.arm.command(targets[self.joints])
                     self.sent_s = time.monotonic()
                 reading = self.arm.read()
             except DriverError as error:
@@ -152,7 +152,7 @@ class ArmMember:
 
 
 def _problem(reading: ArmReading) -> str:
-    for label in ("positions", "velocities", "efforts"):
+    for label in ("positions", "velocities", "efforts", "external_efforts"):
         values = getattr(reading, label)
         if not np.isfinite(values).all():
             return f"its {label} are not finite: {values.tolist()}"

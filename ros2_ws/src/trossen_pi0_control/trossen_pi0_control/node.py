@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -63,6 +64,7 @@ class ArmController(ManagedNode):
         self._joint_states = self.create_publisher(JointState, "joint_states", COMMANDS)
         topic = "planned_command" if self._params.value.mode == "test" else "command"
         self._commands = self.create_publisher(JointState, f"{NODE}/{topic}", COMMANDS)
+        self._efforts = self.create_publisher(JointState, f"{NODE}/external_effort", COMMANDS)
         self._statuses = self.create_publisher(ControllerStatus, f"{NODE}/status", STATUS)
         self._diagnostics = Diagnostics(self)
         self.create_subscription(ActionChunk, "policy/action_chunk", self._on_chunk, COMMANDS)
@@ -164,7 +166,7 @@ class ArmController(ManagedNode):
     # From the control thread --------------------------------------------------------------------
 
     def on_feedback(self, stamp_ns: int, feedback: Feedback) -> None:
-        """Publishes the joint state."""
+        """Publishes the joint state, and to who listens what the arms press against."""
         self._joint_states.publish(
             joint_state_msg(
                 stamp_ns,
@@ -174,6 +176,10 @@ class ArmController(ManagedNode):
                 feedback.efforts,
             )
         )
+        if self._efforts.get_subscription_count():
+            message = joint_state_msg(stamp_ns, feedback.names, np.empty(0))
+            message.effort = feedback.external_efforts.tolist()
+            self._efforts.publish(message)
 
     def on_command(self, stamp_ns: int, command: Command) -> None:
         """Publishes the command."""

@@ -151,17 +151,21 @@ class TrossenArm:
             np.array(joints.efforts),
             output.header.id,
             output.header.timestamp,
+            np.array(joints.external_efforts),
         )
 
-    def command(self, positions: NDArray[np.float64]) -> None:
-        """Sets the target."""
-        if positions.shape != (JOINTS_PER_ARM,) or not np.isfinite(positions).all():
-            raise DriverError(
-                f"{self}: need {JOINTS_PER_ARM} finite positions, got {positions.tolist()}"
-            )
+    def command(self, targets: NDArray[np.float64]) -> None:
+        """Sets the target positions."""
+        self._check(targets, "positions")
         with self._calling("commanding"):
             self._driver.set_all_positions(
-                trossen_arm.VectorDouble(positions.tolist()), self._goal_time_s, False
+                trossen_arm.VectorDouble(targets.tolist()), self._goal_time_s, False
+            )
+
+    def _check(self, targets: NDArray[np.float64], what: str) -> None:
+        if targets.shape != (JOINTS_PER_ARM,) or not np.isfinite(targets).all():
+            raise DriverError(
+                f"{self}: need {JOINTS_PER_ARM} finite {what}, got {targets.tolist()}"
             )
 
     def __str__(self) -> str:

@@ -21,6 +21,10 @@ class MoveRejectedError(TrossenPi0Error):
     """A requested motion is not started."""
 
 
+class TeleopError(TrossenPi0Error):
+    """Teleoperation is not started, and why."""
+
+
 class ObservationError(TrossenPi0Error):
     """An observation cannot be assembled or is malformed."""
 
@@ -51,3 +55,11 @@ class TokenizerError(TrossenPi0Error, ValueError):
 
 class DriverError(TrossenPi0Error):
     """An arm driver failed."""
+
+
+class EpisodeError(TrossenPi0Error):
+    """A recorded episode is missing, malformed, or cannot be written."""
+
+
+class DatasetError(TrossenPi0Error):
+    """A data set is missing, malformed, or cannot be written."""

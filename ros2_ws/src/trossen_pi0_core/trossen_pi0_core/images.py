@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from trossen_pi0_core.errors import ImageError
 
 POLICY_IMAGE_SIZE = (224, 224)
 """Height and width of the pictures that openpi's models take."""
+
+_FORWARD, _BACKWARD = slice(0, 3), slice(2, None, -1)
+
+_COLOURS = {
+    "rgb8": (3, _FORWARD),
+    "bgr8": (3, _BACKWARD),
+    "rgba8": (4, _FORWARD),
+    "bgra8": (4, _BACKWARD),
+}
+"""Encoding -> number of its channels, and where red, green and blue are among them."""
+
+
+def rgb_from_raw(encoding: str, width: int, height: int, step: int, data: Any) -> NDArray[np.uint8]:
+    """The picture of a ``sensor_msgs/Image``.
+
+    Args:
+        encoding: of its pixels, one of rgb8, bgr8, rgba8 and bgra8.
+        width: of the picture [pixels].
+        height: of the picture [pixels].
+        step: from one row to the next [B]; rows may end in padding.
+        data: the rows, a buffer of bytes.
+
+    Returns:
+        uint8 RGB, shape (height, width, 3); may share memory with ``data``.
+
+    Raises:
+        ImageError: no colour encoding, or the data does not fit the size.
+    """
+    if encoding not in _COLOURS:
+        raise ImageError(
+            f"encoding {encoding!r} is not one of {list(_COLOURS)}; is this the colour topic?"
+        )
+    channels, rgb = _COLOURS[encoding]
+    used = width * channels
+    if not height or not width or step < used or len(data) != height * step:
+        raise ImageError(
+            f"a {width}x{height} picture in {encoding} has pixels, a step of at least "
+            f"{used} and {height} steps of data, got step {step} and {len(data)} bytes"
+        )
+    rows = np.frombuffer(data, np.uint8).reshape(height, step)
+    pixels = rows[:, :used].reshape(height, width, channels)
+    return np.ascontiguousarray(pixels[..., rgb])
+
+
+def rgb_from_compressed(data: Any) -> NDArray[np.uint8]:
+    """The picture of a ``sensor_msgs/CompressedImage``.
+
+    Args:
+        data: JPEG or PNG, a buffer of bytes.
+
+    Returns:
+        uint8 RGB, shape (height, width, 3).
+
+    Raises:
+        ImageError: it is neither, or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError(
+            f"{len(data)} bytes are no JPEG or PNG picture, or a damaged one: {error}"
+        ) from error
 
 
 def resize_with_pad(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -54,13 +54,23 @@ class ObservationAssembler:
         self._joint_stamps: deque[int] = deque(maxlen=_JOINT_STATES)
         self._joints: deque[NDArray[np.float64]] = deque(maxlen=_JOINT_STATES)
 
-    def add_image(self, camera: str, stamp_ns: int, image: NDArray[np.uint8]) -> None:
-        """Takes a picture, uint8 RGB of shape (height, width, 3).
+    def add_image(
+        self, camera: str, stamp_ns: int, image: NDArray[np.uint8], now_ns: int | None = None
+    ) -> None:
+        """Takes a picture.
+
+        Args:
+            camera: its name.
+            stamp_ns: its stamp.
+            image: uint8 RGB of shape (height, width, 3).
+            now_ns: present time; a stamp further from it than the largest age is refused, so that
+                one bad stamp does not drive out the good ones. None: any stamp is taken.
 
         Raises:
-            ObservationError: unknown camera.
+            ObservationError: unknown camera, or a bad stamp.
             ImageError: not such a picture.
         """
+        self._check_stamp(stamp_ns, now_ns)
         if camera not in self._streams:
             raise ObservationError(f"unknown camera {camera!r}, expected one of {self.cameras}")
         check_image(image, camera)
@@ -73,13 +83,26 @@ class ObservationAssembler:
         stream.stamps.append(stamp_ns)
         stream.images.append(image)
 
-    def add_joints(self, stamp_ns: int, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Takes a joint state, positions [rad; m for carriages] in any joint order.
+    def add_joints(
+        self,
+        stamp_ns: int,
+        names: Sequence[str],
+        positions: Sequence[float],
+        now_ns: int | None = None,
+    ) -> None:
+        """Takes a joint state.
+
+        Args:
+            stamp_ns: its stamp.
+            names: joints, in any order.
+            positions: one for each name [rad; m for carriages].
+            now_ns: present time, as in ``add_image``.
 
         Raises:
             JointError: a joint is missing.
-            ObservationError: a position is not finite.
+            ObservationError: a position is not finite, or a bad stamp.
         """
+        self._check_stamp(stamp_ns, now_ns)
         values = select_joints(names, positions, self.joint_names)
         if not np.isfinite(values).all():
             bad = [n for n, v in zip(self.joint_names, values, strict=True) if not np.isfinite(v)]
@@ -159,6 +182,12 @@ class ObservationAssembler:
         if problems:
             raise ObservationError("; ".join(problems))
         return Observation(stamp, self.joint_names, self._joints[at], images, image_stamps, prompt)
+
+    def _check_stamp(self, stamp_ns: int, now_ns: int | None) -> None:
+        off_ns = 0 if now_ns is None else stamp_ns - now_ns
+        if abs(off_ns) > self.tolerances.max_age_ns:
+            when = "future" if off_ns > 0 else "past"
+            raise ObservationError(f"stamped {abs(off_ns) / NANOSECONDS:.2f} s in the {when}")
 
     def _lagging(self, reached_ns: int) -> str:
         """The cameras that are behind, when the pictures of the others no longer reach back."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.contract import NANOSECONDS, Observation
+from trossen_pi0_core.contract import Observation
 from trossen_pi0_core.errors import ObservationError, TrossenPi0Error
 from trossen_pi0_core.sync import ObservationAssembler, SyncTolerances
 
@@ -68,8 +68,7 @@ class ObservationBuffer:
         """
         with self._lock:
             try:
-                self._check_stamp(stamp_ns, now_ns)
-                self._assembler.add_image(camera, stamp_ns, image)
+                self._assembler.add_image(camera, stamp_ns, image, now_ns)
             except TrossenPi0Error as error:
                 self._refusals[camera] = str(error)
             else:
@@ -93,8 +92,7 @@ class ObservationBuffer:
         """
         with self._lock:
             try:
-                self._check_stamp(stamp_ns, now_ns)
-                self._assembler.add_joints(stamp_ns, names, positions)
+                self._assembler.add_joints(stamp_ns, names, positions, now_ns)
             except TrossenPi0Error as error:
                 self._refusals[JOINT_STREAM] = str(error)
             else:
@@ -128,12 +126,6 @@ class ObservationBuffer:
         with self._lock:
             newest = self._assembler.newest_joints()
         return None if newest is None else now_ns - newest[0]
-
-    def _check_stamp(self, stamp_ns: int, now_ns: int | None) -> None:
-        off_ns = 0 if now_ns is None else stamp_ns - now_ns
-        if abs(off_ns) > self._assembler.tolerances.max_age_ns:
-            when = "future" if off_ns > 0 else "past"
-            raise ObservationError(f"stamped {abs(off_ns) / NANOSECONDS:.2f} s in the {when}")
 
     def _emptied(self) -> ObservationAssembler:
         old = self._assembler

@@ -12,18 +12,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk, Execution
-from trossen_pi0_core.errors import ImageError, InvalidChunkError
+from trossen_pi0_core.errors import InvalidChunkError
+from trossen_pi0_core.images import rgb_from_raw
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
-
-_FORWARD, _BACKWARD = slice(0, 3), slice(2, None, -1)
-
-_COLOURS = {
-    "rgb8": (3, _FORWARD),
-    "bgr8": (3, _BACKWARD),
-    "rgba8": (4, _FORWARD),
-    "bgra8": (4, _BACKWARD),
-}
-"""Encoding -> number of its channels, and where red, green and blue are among them."""
 
 
 def time_ns(stamp: Time | Duration) -> int:
@@ -47,22 +38,7 @@ def image_to_rgb(message: Image) -> NDArray[np.uint8]:
     Raises:
         ImageError: no colour encoding, or the data does not fit the size.
     """
-    if message.encoding not in _COLOURS:
-        raise ImageError(
-            f"encoding {message.encoding!r} is not one of {list(_COLOURS)}; "
-            "is this the colour topic?"
-        )
-    channels, rgb = _COLOURS[message.encoding]
-    height, width, step = message.height, message.width, message.step
-    used = width * channels
-    if not height or not width or step < used or len(message.data) != height * step:
-        raise ImageError(
-            f"a {width}x{height} picture in {message.encoding} has pixels, a step of at least "
-            f"{used} and {height} steps of data, got step {step} and {len(message.data)} bytes"
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)  # may end in padding
-    pixels = rows[:, :used].reshape(height, width, channels)
-    return np.ascontiguousarray(pixels[..., rgb])
+    return rgb_from_raw(message.encoding, message.width, message.height, message.step, message.data)
 
 
 def chunk_to_msg(chunk: ActionChunk, published_ns: int) -> ActionChunkMsg:

@@ -126,10 +126,12 @@ class ArmAdapter:
             self._world.command(self._arm, None)
 
     def read_joint_outputs(self) -> list[JointOutput]:
-        """Feedback of the newest tick."""
+        """Feedback of the newest tick; the simulated arms carry no weight of their own, so that all
+        of an effort is external.
+        """
         snapshot = self._world.snapshot
         return [
-            JointOutput(position=position, velocity=velocity, effort=effort)
+            JointOutput(position=position, velocity=velocity, effort=effort, external_effort=effort)
             for position, velocity, effort in zip(
                 snapshot.positions[self._slice].tolist(),
                 snapshot.velocities[self._slice].tolist(),

@@ -9,6 +9,8 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from trossen_arm_sim import TrossenArmSimServer
 from trossen_arm_sim.protocol import (
@@ -17,6 +19,7 @@ from trossen_arm_sim.protocol import (
     UDP_PORT,
     ConfigurationAddress,
     ErrorState,
+    JointOutput,
     Mode,
     TCPCommand,
     UDPCommand,
@@ -31,7 +34,6 @@ from trossen_pi0_sim.arm_adapter import (
     EFFORT_LIMITS,
     POSITION_LIMITS,
     VELOCITY_LIMITS,
-    ArmAdapter,
     ControllerFaultError,
 )
 
@@ -42,6 +44,36 @@ _LARGEST_DATAGRAM = 4096
 _SO_TIMESTAMPNS = 35  # of Linux, which Python does not name
 _TIMESPEC = struct.Struct("@ll")
 _STAMP_SPACE = socket.CMSG_SPACE(_TIMESPEC.size)
+
+
+class ServedArm(Protocol):
+    """What an arm server serves, such as an ``ArmAdapter``."""
+
+    num_joints: int
+
+    @property
+    def name(self) -> str:
+        """Name of the arm."""
+        ...
+
+    @property
+    def joint_limits(self) -> list[tuple[float, float]]:
+        """Smallest and largest position of each joint [rad; m for the carriage]."""
+        ...
+
+    def apply_joint_commands(
+        self, modes: Sequence[Mode], positions: Sequence[float], now_s: float, /
+    ) -> None:
+        """Takes one set of commands; raises ControllerFaultError."""
+        ...
+
+    def stop(self) -> None:
+        """Brakes: the arm stays where it is."""
+        ...
+
+    def read_joint_outputs(self) -> list[JointOutput]:
+        """Feedback of the present."""
+        ...
 
 
 class ArmServer(TrossenArmSimServer):
@@ -55,9 +87,9 @@ class ArmServer(TrossenArmSimServer):
     # 7 % of a core for two arms; the packaged 0.2 ms takes 40 %.
     CYCLE_PERIOD_S = 0.002
 
-    sim: ArmAdapter
+    sim: ServedArm  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, adapter: ArmAdapter, host: str) -> None:
+    def __init__(self, adapter: ServedArm, host: str) -> None:
         """Takes the arm and the address to serve it on; nothing is opened yet."""
         super().__init__(adapter, host=host)  # pyright: ignore[reportArgumentType]
         self._connection: socket.socket | None = None

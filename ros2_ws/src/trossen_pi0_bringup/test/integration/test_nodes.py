@@ -3,7 +3,7 @@
 import pytest
 
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, parse_command_line
-from trossen_pi0_bringup.nodes import node_specs, recording_command
+from trossen_pi0_bringup.nodes import node_specs
 from trossen_pi0_core.errors import ParameterError
 
 SERIALS = [
@@ -123,17 +123,24 @@ def test_rviz_may_be_closed_without_ending_the_suite():
     assert rviz.arguments[1].endswith("bimanual.rviz")
 
 
-def test_recording_names_every_topic_of_a_data_set():
-    command = recording_command(arguments("cam_low_topic:=/low"), "bag")
-    assert command[:7] == ["ros2", "bag", "record", "--storage", "mcap", "--output", "bag"]
-    assert set(command[8:]) == {
-        "/joint_states",
-        "/arm_controller/command",
-        "/arm_controller/status",
-        "/policy/action_chunk",
-        "/policy/status",
-        "/low",
-        "/cam_high/color/image_raw",
-        "/cam_left_wrist/color/image_raw",
-        "/cam_right_wrist/color/image_raw",
+def test_runs_are_recorded_only_when_asked_for():
+    assert "recorder" not in specs()
+    nodes = specs(
+        "record:=true", "episodes_dir:=/data/kit", "image_compression:=jpeg", "cam_low_topic:=/low"
+    )
+    assert list(nodes) == ["sim", "arm_controller", "policy", "recorder"]
+    recorder = nodes["recorder"]
+    assert (recorder.package, recorder.executable) == ("trossen_pi0_data", "recorder_node")
+    assert [path.name for path in recorder.parameter_files] == ["recorder.yaml"]
+    assert recorder.parameters == {
+        "record_runs": True,
+        "episodes_dir": "/data/kit",
+        "image_compression": "jpeg",
+        "camera_topics": (
+            "/cam_high/color/image_raw",
+            "/low",
+            "/cam_left_wrist/color/image_raw",
+            "/cam_right_wrist/color/image_raw",
+        ),
     }
+    assert recorder.ending_s == 10.0

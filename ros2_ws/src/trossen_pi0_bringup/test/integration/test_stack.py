@@ -164,7 +164,7 @@ def test_a_node_that_dies_ends_the_run_with_its_log(start):
         (["backend:=pi7"], "backend: 'pi7' is not one of ['openpi', 'pi0', 'expert', 'replay']"),
         (["promt:=x"], "unknown argument 'promt', did you mean 'prompt'?"),
         (["sim:=false"], "sim: this command runs the simulated kit"),
-        (["record:=true"], "record: recording needs `ros2 bag`"),
+        (["rviz:=true"], "rviz: RViz is not installed by this tool"),
         (["episodes:=0"], "episodes: 0 lies outside [1, 10000]"),
     ],
 )

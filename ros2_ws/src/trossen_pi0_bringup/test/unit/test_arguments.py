@@ -40,7 +40,7 @@ def test_execution_reaches_the_policy_node():
 
 def test_arguments_not_named_set_nothing():
     given = arguments()
-    assert [given.node_parameters(node) for node in NODE_PARAMETERS] == [{}, {}, {}]
+    assert not any(given.node_parameters(node) for node in NODE_PARAMETERS)
     assert given["sim"] is True
     assert given["seed"] == 0
 

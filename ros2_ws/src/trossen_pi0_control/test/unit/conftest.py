@@ -82,13 +82,14 @@ class FakeArm:
             self.efforts.copy(),
             self._header,
             self._header,
+            self.efforts.copy(),
         )
 
-    def command(self, positions: NDArray[np.float64]) -> None:
+    def command(self, targets: NDArray[np.float64]) -> None:
         self._fail("command")
-        self.commands.append(positions.copy())
-        self.positions = positions.copy()
-        self.positions[6] = max(positions[6], self.obstacle)
+        self.commands.append(targets.copy())
+        self.positions = targets.copy()
+        self.positions[6] = max(targets[6], self.obstacle)
 
     def _call(self, method: str) -> None:
         self.calls.append(method)

@@ -11,14 +11,24 @@ import pytest
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import (
     ArmControllerParameters,
+    LeaderArmsParameters,
     PolicyParameters,
+    ReplayParameters,
+    SimLeadersParameters,
     SimParameters,
     from_values,
     replaced,
     specs,
 )
 
-CLASSES = (ArmControllerParameters, PolicyParameters, SimParameters)
+CLASSES = (
+    ArmControllerParameters,
+    LeaderArmsParameters,
+    PolicyParameters,
+    ReplayParameters,
+    SimLeadersParameters,
+    SimParameters,
+)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -31,7 +41,12 @@ def test_every_default_is_valid_and_described(cls: type) -> None:
         assert spec.description.endswith("."), spec.name
         if spec.low is not None and spec.high is not None:
             assert spec.low < spec.high, spec.name
-        unit_free = ("rate_of_inference", "velocity_fraction", "temporal_ensemble_coefficient")
+        unit_free = (
+            "rate",
+            "rate_of_inference",
+            "velocity_fraction",
+            "temporal_ensemble_coefficient",
+        )
         if spec.name.endswith("_s"):
             assert "[s]" in spec.description, spec.name
         elif "rate" in spec.name and spec.name not in unit_free:
@@ -227,3 +242,38 @@ def test_a_live_change_is_checked_against_the_other_parameters() -> None:
 def test_a_sim_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         from_values(SimParameters, values)
+
+
+# Leader arms -------------------------------------------------------------------------------------
+
+
+def test_the_kit_s_leaders_are_the_default() -> None:
+    params = LeaderArmsParameters()
+    assert params.arm_addresses == ("192.168.1.3", "192.168.1.2")
+    assert params.for_each_arm("end_effectors") == ("wxai_v0_leader", "wxai_v0_leader")
+    assert params.joint_map.urdf_names[7] == "leader_right_joint_0"
+    assert params.follower_map.urdf_names[7] == "follower_right_joint_0"
+    assert params.force_feedback_gain == 0.0
+    assert params.tolerances.tolist() == [0.1] * 6 + [0.01] + [0.1] * 6 + [0.01]
+    assert params.jumps[6] == pytest.approx(0.01)
+    assert params.force_limits.shape == (14,)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"arm_addresses": ("192.168.1.3",)}, "arm_addresses: each arm needs its own"),
+        ({"arm_models": ("wxai_v0",) * 3}, "arm_models: need one entry for each"),
+        ({"arm_addresses": ("192.168.1.3", "192.168.1.3")}, "each arm needs its own"),
+        ({"arm_addresses": ("192.168.1.3", "left")}, "no IP address"),
+        ({"follower_prefixes": ("a_", "a_")}, "arms and follower_prefixes"),
+        ({"urdf_prefixes": ("a_",)}, "arms and urdf_prefixes"),
+        ({"chunk_rate": 150.0}, "chunk_rate: 150 Hz is more often"),
+        ({"force_feedback_limit": (1.0, 2.0)}, "force_feedback_limit needs 7 values"),
+    ],
+)
+def test_leader_parameters_that_do_not_go_together_are_refused(
+    values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ParameterError, match=told):
+        from_values(LeaderArmsParameters, values)

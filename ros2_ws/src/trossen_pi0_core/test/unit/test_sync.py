@@ -211,3 +211,19 @@ def test_joint_states_that_are_behind_are_named_and_not_the_cameras() -> None:
     assert str(caught.value) == (
         "joint states: the newest lies 0.030 s behind the pictures, allowed are 0.020 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("off_ms", "says"),
+    [(-301, "stamped 0.30 s in the past"), (400, "stamped 0.40 s in the future")],
+)
+def test_a_stamp_far_from_the_present_is_refused(off_ms: int, says: str) -> None:
+    assembler = Streams().assembler
+    stamp = T0 + off_ms * MS
+    with pytest.raises(ObservationError, match=says):
+        assembler.add_image("cam_low", stamp, picture(), T0)
+    with pytest.raises(ObservationError, match=says):
+        assembler.add_joints(stamp, ("a", "b"), (1.0, 2.0), T0)
+    assert assembler.newest_joints() is None
+    assembler.add_joints(T0 + 300 * MS, ("a", "b"), (1.0, 2.0), T0)
+    assert assembler.newest_joints() is not None

@@ -9,6 +9,10 @@ VARIANTS = ("red_cube", "blue_brick", "wooden_block", "disturbance")
 """Task variants, after the scenarios of the reference's results."""
 
 
+RESTING, SWINGING = "rest", "swing"
+"""What the hand that holds the simulated leaders does."""
+
+
 @parameters
 class SimParameters:
     """What the simulated kit can be told."""
@@ -36,5 +40,39 @@ class SimParameters:
             raise ParameterError(
                 f"arm_addresses: need two different addresses, got {list(self.arm_addresses)}"
             )
+        for address in self.arm_addresses:
+            check_address("arm_addresses", address)
+
+
+@parameters
+class SimLeadersParameters:
+    """What the simulated leader arms can be told."""
+
+    arm_addresses: tuple[str, ...] = parameter(
+        ("127.0.0.4", "127.0.0.5"),
+        "Loopback addresses that the left and right leader are served on.",
+    )
+    follower_prefixes: tuple[str, ...] = parameter(
+        ("follower_left_", "follower_right_"), "URDF joint name prefix of each one's follower."
+    )
+    motion: str = parameter(
+        SWINGING,
+        "What the hand does while the followers follow: 'rest', or 'swing' around where it is.",
+        choices=(RESTING, SWINGING),
+        live=True,
+    )
+    amplitude: float = parameter(
+        0.2, "Of the swing of the first joint [rad].", low=0.0, high=1.0, live=True
+    )
+    frequency: float = parameter(
+        0.25, "Of the swing of the first joint [Hz].", low=0.01, high=3.0, live=True
+    )
+
+    def check(self) -> None:
+        """Checks what concerns several parameters together."""
+        for name in ("arm_addresses", "follower_prefixes"):
+            values = getattr(self, name)
+            if len(set(values)) != 2 or len(values) != 2:
+                raise ParameterError(f"{name}: need two different ones, got {list(values)}")
         for address in self.arm_addresses:
             check_address("arm_addresses", address)

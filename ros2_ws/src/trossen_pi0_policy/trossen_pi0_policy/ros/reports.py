@@ -48,7 +48,7 @@ class Reports:
         self._diagnostics = diagnostics
         self._changes = ChangeLog()
         self._advice: tuple[str, ...] = ()
-        self._last: tuple[PolicyState, str] | None = None
+        self._last: tuple[PolicyState, str, str] | None = None
         self._status_due_ns = 0
         self._diagnostics_due_ns = 0
 
@@ -59,9 +59,10 @@ class Reports:
     def publish_if_due(self, now_ns: int) -> None:
         """Publishes what is due. Called several times a second by the callback thread."""
         status = self._runner.status()
-        changed = (status.state, status.run_id) != self._last
-        if changed or is_due(self._status_due_ns, self._period_ns, now_ns):
-            self._last = (status.state, status.run_id)
+        # Without a run the reason says how the backend is; ROS time may stand still meanwhile.
+        told = (status.state, status.run_id, "" if status.run_id else status.reason)
+        if told != self._last or is_due(self._status_due_ns, self._period_ns, now_ns):
+            self._last = told
             self._status_due_ns = now_ns + self._period_ns
             self._publisher.publish(self._message(status, now_ns))
         if is_due(self._diagnostics_due_ns, _DIAGNOSTICS_PERIOD_NS, now_ns):

@@ -1,0 +1,384 @@
+"""The replay node plays observations over real DDS: bytes, order, clock, rate, pauses, refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from domain_coordinator import domain_id
+from mcap.writer import Writer
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from rosbags.typesys import Stores, get_typestore
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
+
+from fixtures.bags import BEGAN_NS, Episode
+from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_data.bag_reader import EpisodeReader
+from trossen_pi0_data.replay_node import ReplayNode
+from trossen_pi0_msgs.msg import ControllerStatus, ReplayStatus
+from trossen_pi0_ros.convert import image_to_rgb, time_ns
+from trossen_pi0_ros.qos import STATUS
+
+DEADLINE_S = 20.0
+EVERYTHING = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
+TOPICS = {"/joint_states": JointState} | {f"/{c}/color/image_raw": Image for c in CAMERAS}
+
+
+def wait_until(condition, what, deadline_s=DEADLINE_S):
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Listener:
+    """Hears everything, as bytes, and calls the services of the replay node."""
+
+    def __init__(self, context):
+        self.node = rclpy.create_node("listener", context=context)
+        self.heard = defaultdict(list)
+        self.clocks = []
+        self.statuses = []
+        for topic, kind in TOPICS.items():
+            self.node.create_subscription(
+                kind, topic, lambda data, t=topic: self.heard[t].append(data), EVERYTHING, raw=True
+            )
+        self.node.create_subscription(Clock, "/clock", self._on_clock, EVERYTHING)
+        self.node.create_subscription(ReplayStatus, "/replay/status", self.statuses.append, STATUS)
+
+    def _on_clock(self, message):
+        self.clocks.append((time.monotonic(), time_ns(message.clock)))
+
+    @property
+    def count(self):
+        return sum(len(messages) for messages in self.heard.values())
+
+    def connected(self):
+        """Every topic has its publisher."""
+        for topic in [*TOPICS, "/clock"]:
+            wait_until(lambda t=topic: self.node.count_publishers(t), f"a publisher of {topic}")
+        wait_until(lambda: self.clocks, "/clock")
+        return self
+
+    def call(self, name):
+        client = self.node.create_client(Trigger, f"/replay/{name}")
+        assert client.wait_for_service(DEADLINE_S)
+        future = client.call_async(Trigger.Request())
+        wait_until(future.done, f"an answer of /replay/{name}")
+        return future.result().success, future.result().message
+
+    def state(self, state, deadline_s=DEADLINE_S):
+        def reached():
+            return self.statuses and self.statuses[-1].state == state and self.statuses[-1]
+
+        return wait_until(reached, f"state {state}", deadline_s)
+
+
+class Ros:
+    def __init__(self, domain):
+        self.domain = domain
+        self.context = Context()
+        rclpy.init(
+            context=self.context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
+        )
+        self._spinning = []
+        self.nodes = []
+        self.listener = Listener(self.context)
+        self.spin(self.listener.node)
+
+    def replay(self, folder, **parameters):
+        """A replay node that is active."""
+        values = {"episode": str(folder), "waits": True, "status_rate": 50.0, **parameters}
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = ReplayNode(context=self.context, parameter_overrides=overrides)
+        assert node.autostart()
+        self.spin(node)
+        return node
+
+    def node(self, name):
+        made = rclpy.create_node(name, context=self.context)
+        self.spin(made)
+        return made
+
+    def spin(self, node):
+        executor = SingleThreadedExecutor(context=self.context)
+        executor.add_node(node)
+        self.nodes.append(node)
+
+        def work():
+            with contextlib.suppress(ExternalShutdownException):
+                executor.spin()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self._spinning.append((executor, thread))
+
+    def close(self):
+        for executor, thread in self._spinning:
+            executor.shutdown(timeout_sec=2.0)
+            thread.join(2.0)
+        for node in self.nodes:
+            if hasattr(node, "close"):
+                node.close()
+            node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+
+@pytest.fixture
+def ros():
+    with domain_id() as domain:
+        harness = Ros(domain)
+        yield harness
+        harness.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Episode("one", seconds=1.0, size=(48, 64)).write(tmp_path)
+
+
+def recorded(folder, topic):
+    return [message.data for message in EpisodeReader(folder).messages([topic])]
+
+
+def test_messages_arrive_as_they_were_recorded_in_order_with_a_clock(ros, folder):
+    ros.replay(folder)
+    listener = ros.listener.connected()
+    assert listener.count == 0
+    assert {clock for _, clock in listener.clocks} == {BEGAN_NS}
+    assert listener.call("start") == (True, "")
+    status = listener.state(ReplayStatus.FINISHED)
+    wait_until(lambda: listener.count == 220, "220 messages")
+    assert status.messages == 220
+    assert status.position_s == pytest.approx(0.99)
+    for topic in TOPICS:
+        assert listener.heard[topic] == recorded(folder, topic), topic
+    clocks = [clock for _, clock in listener.clocks]
+    assert clocks == sorted(clocks)
+    wait_until(lambda: listener.clocks[-1][1] == BEGAN_NS + 990_000_000, "the last clock")
+    assert len({*clocks}) > 50
+
+
+def test_it_plays_in_real_time_or_faster(ros, tmp_path):
+    folder = Episode("long", seconds=4.0, cameras=("cam_high",), size=(16, 16)).write(tmp_path)
+    node = ros.replay(folder, topics=["/joint_states"])
+    listener = ros.listener
+    wait_until(lambda: listener.node.count_publishers("/joint_states"), "the replay")
+    wait_until(lambda: listener.clocks, "/clock")
+    lasted = {}
+    for rate in (1.0, 4.0):
+        assert node.set_parameters([Parameter("rate", value=rate)])[0].successful
+        listener.statuses.clear()
+        begun = time.monotonic()
+        assert listener.call("start") == (True, "")
+        listener.state(ReplayStatus.PLAYING)
+        listener.state(ReplayStatus.FINISHED)
+        lasted[rate] = time.monotonic() - begun
+    assert 3.9 < lasted[1.0] < 8.0
+    assert 0.9 < lasted[4.0] < 0.5 * lasted[1.0]
+
+
+def test_without_a_rate_nothing_is_lost_on_the_way(ros, tmp_path):
+    folder = Episode("fast", seconds=6.0, cameras=("cam_high",), size=(48, 64)).write(tmp_path)
+    ros.replay(folder, rate=0.0)
+    listener = ros.listener
+    wait_until(lambda: listener.node.count_publishers("/cam_high/color/image_raw"), "the replay")
+    begun = time.monotonic()
+    assert listener.call("start") == (True, "")
+    listener.state(ReplayStatus.FINISHED)
+    assert time.monotonic() - begun < 5.0
+    wait_until(lambda: listener.count == 780, "780 messages")
+    assert listener.heard["/joint_states"] == recorded(folder, "/joint_states")
+
+
+def test_a_pause_stops_messages_and_clock_and_a_step_plays_a_little(ros, folder):
+    ros.replay(folder, rate=0.5, step_s=0.1)
+    listener = ros.listener.connected()
+    assert listener.call("pause") == (False, "nothing is playing")
+    assert listener.call("step") == (False, "only a paused replay steps; call /replay/pause first")
+    listener.call("start")
+    wait_until(lambda: listener.count > 20, "some messages")
+    assert listener.call("pause") == (True, "")
+    stood = listener.state(ReplayStatus.PAUSED)
+    wait_until(lambda: listener.count == stood.messages, "the messages on their way")
+    clock = wait_until(lambda: still_clock(listener), "a clock that stands still")
+    assert listener.count == stood.messages
+    assert listener.call("step") == (True, "")
+    wait_until(lambda: listener.clocks[-1][1] >= clock + 90_000_000, "the clock of the step")
+    more = wait_until(lambda: listener.count - stood.messages > 15 and listener.count, "a step")
+    wait_until(lambda: still_clock(listener), "a clock that stands still again")
+    assert more <= stood.messages + 10 + 4 * 4  # 0.1 s of joint states and pictures
+    assert listener.call("resume") == (True, "")
+    listener.state(ReplayStatus.FINISHED)
+    wait_until(lambda: listener.count == 220, "220 messages")
+    assert listener.heard["/joint_states"] == recorded(folder, "/joint_states")
+
+
+def still_clock(listener):
+    """The time on /clock once it has been the same for a while, told at least three times."""
+    last = listener.clocks[-3:]
+    return len(last) == 3 and len({clock for _, clock in last}) == 1 and last[0][1]
+
+
+def test_it_begins_again_by_itself_and_by_request(ros, folder):
+    node = ros.replay(folder, rate=4.0, loop=True)
+    listener = ros.listener.connected()
+    listener.call("start")
+    wait_until(lambda: listener.statuses and listener.statuses[-1].loops >= 2, "two rounds")
+    assert listener.call("start")[1] == "it plays already; /replay/stop ends it"
+    node.set_parameters([Parameter("loop", value=False)])
+    listener.state(ReplayStatus.FINISHED)
+    clocks = [clock for _, clock in listener.clocks]
+    backs = sum(b < a for a, b in itertools.pairwise(clocks))
+    assert backs == listener.statuses[-1].loops
+    rounds = listener.statuses[-1].loops
+    known = len(listener.statuses)
+    assert rounds >= 2
+    listener.call("start")
+    finished = (ReplayStatus.FINISHED, 0)
+    wait_until(
+        lambda: finished in [(s.state, s.loops) for s in listener.statuses[known:]], "one round"
+    )
+
+
+def with_jpeg(folder):
+    """Turns the pictures of an episode into JPEG, as a recorder with compression has them."""
+    reader = EpisodeReader(folder)
+    store = get_typestore(Stores.ROS2_JAZZY)
+    kind = "sensor_msgs/msg/CompressedImage"
+    path = folder / f"{folder.name}_0.mcap"
+    messages = list(reader.messages())
+    decoded = [reader.decode(m) if m.type.endswith("/Image") else None for m in messages]
+    with (folder / "new").open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile="ros2", library="test")
+        channels = {}
+        for message, image in zip(messages, decoded, strict=True):
+            topic, type_name, data = message.topic, message.type, message.data
+            if image is not None:
+                pixels = image.data.reshape(image.height, image.width, 3)
+                jpeg = cv2.imencode(".jpg", pixels[..., ::-1])[1].ravel()
+                topic, type_name = f"{topic}/compressed", kind
+                body = store.types[kind](header=image.header, format="rgb8; jpeg", data=jpeg)
+                data = bytes(store.serialize_cdr(body, kind))
+            if topic not in channels:
+                text = store.generate_msgdef(type_name, ros_version=2)[0].encode()
+                schema = writer.register_schema(type_name, "ros2msg", text)
+                channels[topic] = writer.register_channel(topic, "cdr", schema)
+            writer.add_message(channels[topic], message.log_ns, data, message.publish_ns)
+        writer.finish()
+    (folder / "new").replace(path)
+    cameras = {
+        name: dataclasses.replace(each, topic=f"{each.topic}/compressed", compression="jpeg")
+        for name, each in reader.info.cameras.items()
+    }
+    dataclasses.replace(reader.info, cameras=cameras, topics={}).write(folder)
+    return folder
+
+
+def test_compressed_pictures_come_out_plain(ros, tmp_path):
+    episode = Episode("small", seconds=0.5, cameras=("cam_high",), size=(48, 64))
+    ros.replay(with_jpeg(episode.write(tmp_path)))
+    listener = ros.listener
+    wait_until(lambda: listener.node.count_publishers("/cam_high/color/image_raw"), "the replay")
+    listener.call("start")
+    listener.state(ReplayStatus.FINISHED)
+    pictures = listener.heard["/cam_high/color/image_raw"]
+    wait_until(lambda: len(pictures) == 15, "15 pictures")
+    message = deserialize_message(pictures[7], Image)
+    assert message.encoding == "rgb8"
+    assert message.header.frame_id == "cam_high_color_optical_frame"
+    assert time_ns(message.header.stamp) == BEGAN_NS + round(7e9 / 30)
+    difference = image_to_rgb(message).astype(int) - episode.picture("cam_high", 7)
+    assert np.abs(difference).mean() < 4
+
+
+def test_a_stop_ends_it_in_the_middle(ros, folder):
+    ros.replay(folder, rate=0.2)
+    listener = ros.listener.connected()
+    listener.call("start")
+    wait_until(lambda: listener.count > 10, "some messages")
+    assert listener.call("stop") == (True, "")
+    assert listener.state(ReplayStatus.STOPPED).reason == "stopped by the operator"
+    wait_until(lambda: still_clock(listener), "a clock that stands still")
+    assert listener.count < 200
+
+
+def test_recorded_pictures_are_not_mixed_with_the_present(ros, folder):
+    camera = ros.node("camera")
+    camera.create_publisher(Image, "/cam_low/color/image_raw", 2)
+    node = ros.replay(folder)
+    listener = ros.listener.connected()
+    wait_until(lambda: node.count_publishers("/cam_low/color/image_raw") == 2, "the camera")
+    success, message = listener.call("start")
+    assert not success
+    assert "another node publishes ['/cam_low/color/image_raw'] as well" in message
+    assert listener.state(ReplayStatus.FAILED).reason == message
+    assert listener.count == 0
+
+
+def test_an_arm_controller_that_drives_ends_it(ros, folder):
+    ros.replay(folder, rate=0.1)
+    listener = ros.listener.connected()
+    listener.call("start")
+    listener.state(ReplayStatus.PLAYING)
+    arms = ros.node("arm_controller").create_publisher(
+        ControllerStatus, "/arm_controller/status", STATUS
+    )
+    arms.publish(ControllerStatus(mode="test"))
+    assert listener.statuses[-1].state == ReplayStatus.PLAYING
+    arms.publish(ControllerStatus(mode="autonomous"))
+    assert "an arm controller is there that drives" in listener.state(ReplayStatus.FAILED).reason
+
+
+@pytest.mark.parametrize(
+    ("episode", "words", "message"),
+    [
+        (None, [], "has no .mcap file"),
+        (Episode("e", stop_s={"/joint_states": 0.0}), [], "no messages of ['/joint_states']"),
+        (Episode("e"), ["-p", "start_s:=9.0"], "start_s: 9 s lies behind the end"),
+        (Episode("e"), ["-p", "topics:=[/nothing]"], "no messages of ['/nothing']"),
+        (Episode("e", truncate=0.999), [], "has no messages"),
+    ],
+)
+def test_what_cannot_be_replayed_ends_the_process_with_status_2(tmp_path, episode, words, message):
+    folder = tmp_path if episode is None else episode.write(tmp_path)
+    with domain_id() as domain:
+        ended = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "trossen_pi0_data.replay_node",
+                "--ros-args",
+                "-p",
+                f"episode:={folder}",
+                *words,
+            ],
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 2, ended.stderr
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,119 @@
+"""Recorded commands as a motion: what is read, sampled and refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fixtures.bags import BEGAN_NS, Episode
+from trossen_pi0_core.errors import EpisodeError
+from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters import ArmControllerParameters
+from trossen_pi0_data.bag_reader import EpisodeReader
+from trossen_pi0_data.commands import CommandTrack, read_commands
+
+MS = 1_000_000
+LIMITS = ArmControllerParameters().limits
+NAMES = JointMap().urdf_names
+REST = np.tile([0.0, 1.0, 0.5, 0.5, 0.0, 0.0, 0.02], 2)
+
+
+def swing(times_s):
+    """A motion inside the limits, and its speed."""
+    at = np.asarray(times_s)[:, None]
+    shape = np.linspace(0.5, 1.5, 14) * np.tile([1, 1, 1, 1, 1, 1, 0.01], 2)
+    return REST + 0.4 * shape * np.sin(at), 0.4 * shape * np.cos(at)
+
+
+def track(times_s=None, **changes):
+    times_s = np.arange(61) / 30 if times_s is None else np.asarray(times_s)
+    positions, velocities = swing(times_s)
+    made = CommandTrack(NAMES, np.round(times_s * 1e9).astype(np.int64), positions, velocities)
+    return dataclasses.replace(made, **changes)
+
+
+def test_between_the_commands_lies_the_motion_that_they_were_taken_from():
+    times_ns = np.arange(0, 2000, 7) * MS
+    expected = swing(times_ns / 1e9)[0]
+    assert np.abs(track().sample(times_ns) - expected).max() < 1e-6
+    without = track(velocities=None)
+    assert np.abs(without.sample(times_ns) - expected).max() < 2e-3
+
+
+def test_before_and_after_the_commands_the_arms_stay():
+    commands = track()
+    np.testing.assert_allclose(commands.sample([-1e9])[0], commands.positions[0])
+    np.testing.assert_allclose(commands.sample([9e9])[0], commands.positions[-1])
+
+
+@pytest.mark.parametrize(
+    ("times_s", "message"),
+    [
+        ([0.0], "need two commands or more, got 1"),
+        ([0.0, 0.1, 0.05], r"after 0\.100 s one goes back by 0\.050 s"),
+        ([0.0, 0.1, 0.1], r"after 0\.100 s one goes back by -?0\.000 s"),
+        ([0.0, 0.1, 0.9], r"no command for 0\.80 s after 0\.10 s, allowed are 0\.5 s"),
+    ],
+)
+def test_commands_that_are_no_motion_are_refused(times_s, message):
+    with pytest.raises(EpisodeError, match=message):
+        track(times_s)
+
+
+@pytest.mark.parametrize("field", ["positions", "velocities"])
+def test_values_that_are_not_finite_are_refused(field):
+    values = swing(np.arange(61) / 30)[0].copy()
+    values[30, 3] = np.nan
+    with pytest.raises(EpisodeError, match=f"{field} .* got nan for follower_left_joint_3 at 1.00"):
+        track(**{field: values})
+
+
+def test_a_motion_inside_the_limits_fits():
+    track().check(LIMITS, 1.0)
+    track().check(LIMITS, 2.0)
+
+
+def test_positions_outside_the_limits_are_refused():
+    positions = track().positions.copy()
+    positions[15, 8] = -0.2
+    with pytest.raises(EpisodeError, match=r"right_joint_1: the command -0\.2000 at 0\.50 s"):
+        track(positions=positions).check(LIMITS, 1.0)
+
+
+def test_speeds_grow_with_the_rate():
+    positions = np.tile(REST, (31, 1))
+    positions[:, 0] = np.linspace(0.0, 2.5, 31)  # 2.5 rad/s
+    made = track(np.arange(31) / 30, positions=positions)
+    made.check(LIMITS, 1.0)
+    with pytest.raises(EpisodeError, match=r"left_joint_0: the commands move at 5\.0.* 3\.375 /s"):
+        made.check(LIMITS, 2.0)
+
+
+def test_another_robot_is_refused():
+    with pytest.raises(EpisodeError, match="the arm controller has"):
+        dataclasses.replace(track(), names=NAMES[::-1]).check(LIMITS, 1.0)
+
+
+def test_joints_are_read_by_their_names_in_any_order(tmp_path):
+    episode = Episode("mixed", joint_names=NAMES[::-1])
+    commands = read_commands(EpisodeReader(episode.write(tmp_path)), JointMap())
+    assert commands.names == NAMES
+    assert len(commands.stamps_ns) == 100
+    assert commands.stamps_ns[0] == BEGAN_NS
+    expected = [episode.positions(0.5, 0.1)[name] for name in NAMES]
+    np.testing.assert_allclose(commands.positions[50], expected)
+    assert commands.velocities is None
+
+
+def test_commands_without_a_joint_are_refused(tmp_path):
+    reader = EpisodeReader(Episode("few", joint_names=NAMES[1:]).write(tmp_path))
+    with pytest.raises(
+        EpisodeError, match=r"few, /arm_controller/command: joints missing: \['foll"
+    ):
+        read_commands(reader, JointMap())
+
+
+def test_an_episode_without_commands_is_refused(tmp_path):
+    silent = Episode("silent", stop_s={"/arm_controller/command": 0.0}).write(tmp_path)
+    with pytest.raises(EpisodeError, match="has no topic '/arm_controller/command'"):
+        read_commands(EpisodeReader(silent), JointMap())

@@ -1,0 +1,173 @@
+"""The recorded commands of an episode as a motion that can be executed again. ROS-free."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicHermiteSpline, PchipInterpolator
+
+from trossen_pi0_core.contract import NANOSECONDS
+from trossen_pi0_core.errors import EpisodeError, JointError
+from trossen_pi0_core.joints import JointMap, select_joints
+from trossen_pi0_core.limits import JointLimits
+from trossen_pi0_data.bag_reader import EpisodeReader
+from trossen_pi0_data.plain_bag import COMMAND_TOPIC
+
+LARGEST_GAP_S = 0.5
+"""Commands further apart than this do not belong to one motion [s]."""
+
+_JOINT_STATE = "sensor_msgs/msg/JointState"
+_ARITHMETIC = 1e-6  # beyond a position limit [rad; m for carriages]
+
+
+@dataclass(frozen=True)
+class CommandTrack:
+    """Commands over time, at least two.
+
+    Attributes:
+        names: URDF joint names, one a column.
+        stamps_ns: as stamped by the controller, ascending, shape (n,), ROS time [ns].
+        positions: float64, shape (n, joints) [rad; m for carriages].
+        velocities: float64, shape (n, joints) [rad/s; m/s], of the commands; None: not recorded.
+    """
+
+    names: tuple[str, ...]
+    stamps_ns: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.stamps_ns) < 2:
+            raise EpisodeError(f"need two commands or more, got {len(self.stamps_ns)}")
+        steps_ns = np.diff(self.stamps_ns)
+        if (steps_ns <= 0).any():
+            i = int(np.argmax(steps_ns <= 0))
+            raise EpisodeError(
+                f"stamps of commands must ascend; after {self._second(i):.3f} s one goes back by "
+                f"{-steps_ns[i] / NANOSECONDS:.3f} s"
+            )
+        if steps_ns.max() > LARGEST_GAP_S * NANOSECONDS:
+            i = int(np.argmax(steps_ns))
+            raise EpisodeError(
+                f"there is no command for {steps_ns[i] / NANOSECONDS:.2f} s after "
+                f"{self._second(i):.2f} s, allowed are {LARGEST_GAP_S:g} s; choose a part of the "
+                "episode with start_s and duration_s"
+            )
+        for label, values in (("positions", self.positions), ("velocities", self.velocities)):
+            if values is not None and not np.isfinite(values).all():
+                row, column = np.argwhere(~np.isfinite(values))[0]
+                raise EpisodeError(
+                    f"{label} of commands must be finite, got {values[row, column]} for "
+                    f"{self.names[column]} at {self._second(row):.2f} s"
+                )
+
+    @property
+    def duration_ns(self) -> int:
+        """First to last command [ns]."""
+        return int(self.stamps_ns[-1] - self.stamps_ns[0])
+
+    def sample(self, times_ns: ArrayLike) -> NDArray[np.float64]:
+        """Commanded positions at times after the first command [ns], shape (n, joints).
+
+        Between the commands a curve with their velocities; before the first and after the last
+        they stay.
+        """
+        times_s = np.asarray(times_ns, dtype=np.float64) / NANOSECONDS
+        return np.asarray(self._curve(np.clip(times_s, 0.0, self.duration_ns / NANOSECONDS)))
+
+    def check(self, limits: JointLimits, rate: float) -> None:
+        """Raises EpisodeError unless the motion fits an arm controller.
+
+        Args:
+            limits: of the controller.
+            rate: episode time over real time; speeds grow with it.
+        """
+        if self.names != limits.names:
+            raise EpisodeError(
+                f"the commands are for {list(self.names)}, the arm controller has "
+                f"{list(limits.names)}"
+            )
+        outside = np.maximum(limits.lower - self.positions, self.positions - limits.upper)
+        if outside.max() > _ARITHMETIC:
+            row, j = np.unravel_index(int(outside.argmax()), outside.shape)
+            raise EpisodeError(
+                f"{self.names[j]}: the command {self.positions[row, j]:.4f} at "
+                f"{self._second(int(row)):.2f} s lies outside "
+                f"[{limits.lower[j]:.4f}, {limits.upper[j]:.4f}], which the arm controller allows"
+            )
+        speeds = np.abs(np.diff(self.positions, axis=0))
+        speeds *= rate * NANOSECONDS / np.diff(self.stamps_ns)[:, None]
+        over = speeds / limits.velocity
+        if over.max() > 1.0:
+            row, j = np.unravel_index(int(over.argmax()), over.shape)
+            raise EpisodeError(
+                f"{self.names[j]}: the commands move at {speeds[row, j]:.3f} /s at "
+                f"{self._second(int(row)):.2f} s (rate {rate:g}), the arm controller allows "
+                f"{limits.velocity[j]:.3f} /s"
+            )
+
+    @functools.cached_property
+    def _curve(self) -> CubicHermiteSpline | PchipInterpolator:
+        times_s = (self.stamps_ns - self.stamps_ns[0]) / NANOSECONDS
+        if self.velocities is None:
+            return PchipInterpolator(times_s, self.positions)
+        return CubicHermiteSpline(times_s, self.positions, self.velocities)
+
+    def _second(self, i: int) -> float:
+        """Time of a command after the first [s]."""
+        return float(self.stamps_ns[i] - self.stamps_ns[0]) / NANOSECONDS
+
+
+def read_commands(
+    reader: EpisodeReader,
+    joints: JointMap,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+) -> CommandTrack:
+    """The commands of an episode in the joint order of the suite.
+
+    Args:
+        reader: the episode.
+        joints: which joints; the episode may name them in any order, by URDF or data-set names.
+        start_ns: log time of the first [ns]; None: from the beginning.
+        end_ns: log time that is no longer taken [ns]; None: to the end.
+
+    Raises:
+        EpisodeError: there are none, they lack joints, or they make no motion.
+    """
+    where = f"{reader.folder.name}, {COMMAND_TOPIC}"
+    kind = reader.type_of(COMMAND_TOPIC)
+    if kind != _JOINT_STATE:
+        raise EpisodeError(f"{where}: need messages of type {_JOINT_STATE}, got {kind}")
+    try:
+        return _track(reader, joints, start_ns, end_ns)
+    except (EpisodeError, JointError) as error:
+        raise EpisodeError(f"{where}: {error}") from error
+
+
+def _track(
+    reader: EpisodeReader, joints: JointMap, start_ns: int | None, end_ns: int | None
+) -> CommandTrack:
+    stamps: list[int] = []
+    positions: list[NDArray[np.float64]] = []
+    velocities: list[NDArray[np.float64]] = []
+    for message in reader.messages([COMMAND_TOPIC], start_ns, end_ns):
+        state = reader.decode(message)
+        names: list[str] = list(state.name)
+        recorded_as_data = joints.dataset_names[0] in names
+        wanted = joints.dataset_names if recorded_as_data else joints.urdf_names
+        stamps.append(state.header.stamp.sec * NANOSECONDS + state.header.stamp.nanosec)
+        positions.append(select_joints(names, state.position, wanted))
+        if len(state.velocity):
+            velocities.append(select_joints(names, state.velocity, wanted))
+    if not stamps:
+        raise EpisodeError("there are no commands in this part of the episode")
+    return CommandTrack(
+        joints.urdf_names,
+        np.array(stamps, dtype=np.int64),
+        np.array(positions),
+        np.array(velocities) if len(velocities) == len(positions) else None,
+    )

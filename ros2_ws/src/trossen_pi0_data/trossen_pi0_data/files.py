@@ -1,0 +1,42 @@
+"""Files that are never seen half-written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Writes or replaces a file in one step.
+
+    Args:
+        path: of the file.
+        text: its content.
+        durable: it survives a power cut once this returns, which may take as long as the disk is
+            busy; otherwise it survives the end of this process.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a folder's list of files survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -270,7 +270,9 @@ def test_while_an_arm_is_not_heard_the_arms_wait_and_then_go_on(rig, until):
     rig.right.frozen = True
     begin = len(rig.left.commands)
     until(lambda: len(rig.left.commands) >= begin + 7, "commands")
+    told = [command.positions[0] for _, command in list(rig.heard.commands)[-3:]]
     rig.right.frozen = False
+    assert (np.diff(told) != 0.0).all()  # what stands still is not told as a command
     steps = np.abs(np.diff([command[0] for command in rig.left.commands[begin : begin + 7]]))
     assert (steps[-3:] == 0.0).all()
     assert rig.snapshot.counters.round_trip_events >= 3

@@ -15,5 +15,5 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["numpy", "trossen-arm", "typing_extensions"],
-    entry_points={"console_scripts": ["arm_controller = trossen_pi0_control.node:main"]},
+    entry_points={"console_scripts": ["arm_controller = trossen_pi0_control.startup:main"]},
 )

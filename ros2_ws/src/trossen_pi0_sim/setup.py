@@ -24,5 +24,5 @@ setup(
         "trossen-arm-sim",
         "typing_extensions",
     ],
-    entry_points={"console_scripts": ["sim_node = trossen_pi0_sim.node:main"]},
+    entry_points={"console_scripts": ["sim_node = trossen_pi0_sim.startup:main"]},
 )

@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-START = "from trossen_pi0_ros.startup import run_module; run_module('slow_node')"
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.{}); "
+    "from trossen_pi0_ros.startup import run_module; run_module('slow_node')"
+)
 
 
 @pytest.fixture
@@ -22,15 +25,14 @@ def start(tmp_path):
     )
     processes = []
 
-    def make(**options):
+    def make(action):
         process = subprocess.Popen(
-            [sys.executable, "-c", START],
+            [sys.executable, "-c", START.format(action)],
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
         )
         processes.append(process)
         assert process.stdout
@@ -43,19 +45,15 @@ def start(tmp_path):
         process.communicate()
 
 
-def interrupts(action):
-    return {"preexec_fn": lambda: signal.signal(signal.SIGINT, action)}
-
-
 def test_ctrl_c_during_the_imports_ends_the_process_without_a_word(start):
-    process = start(**interrupts(signal.default_int_handler))
+    process = start("default_int_handler")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (-signal.SIGINT, "", "")
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(start):
-    process = start(**interrupts(signal.SIG_IGN))
+    process = start("SIG_IGN")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate("\n", timeout=10)
     assert (process.returncode, out) == (7, "running\n")

@@ -124,7 +124,8 @@ def test_a_command_that_is_handed_over_late_makes_no_double_step(rig):
     speeds = np.diff(places) / np.maximum(np.diff(times), 0.01)
     assert np.diff(places)[4] <= 0.041
     assert np.diff(places)[5] < 0.016
-    assert speeds.max() < 2.2
+    # At 2 rad/s a double step would be 4; a tick and its hand-over are some ms apart.
+    assert speeds.max() < 3.0
 
 
 def test_a_driver_call_that_does_not_return_is_a_fault(rig, until):

@@ -17,8 +17,8 @@ setup(
     install_requires=["numpy", "trossen-arm", "typing_extensions"],
     entry_points={
         "console_scripts": [
-            "arm_controller = trossen_pi0_control.node:main",
-            "leader_arms = trossen_pi0_control.leader_node:main",
+            "arm_controller = trossen_pi0_control.startup:main",
+            "leader_arms = trossen_pi0_control.startup:leader_arms",
         ]
     },
 )

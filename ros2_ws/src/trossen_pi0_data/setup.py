@@ -30,8 +30,8 @@ setup(
     entry_points={
         "console_scripts": [
             "record_keys = trossen_pi0_data.keyboard:main",
-            "recorder_node = trossen_pi0_data.recorder_node:main",
-            "replay_node = trossen_pi0_data.replay_node:main",
+            "recorder_node = trossen_pi0_data.startup:recorder",
+            "replay_node = trossen_pi0_data.startup:replay",
         ]
     },
 )

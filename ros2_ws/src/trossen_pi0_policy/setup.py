@@ -29,7 +29,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"policy_node = {PACKAGE}.node:main",
+            f"policy_node = {PACKAGE}.startup:main",
             f"trossen-pi0 = {PACKAGE}.cli.main:main",
         ]
     },

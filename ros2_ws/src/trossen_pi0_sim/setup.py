@@ -26,8 +26,8 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "sim_node = trossen_pi0_sim.node:main",
-            "sim_leaders = trossen_pi0_sim.leaders_node:main",
+            "sim_node = trossen_pi0_sim.startup:main",
+            "sim_leaders = trossen_pi0_sim.startup:sim_leaders",
         ]
     },
 )

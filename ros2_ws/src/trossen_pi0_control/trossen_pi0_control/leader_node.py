@@ -31,7 +31,7 @@ from trossen_pi0_ros.futures import awaitable
 from trossen_pi0_ros.logs import forward_logs
 from trossen_pi0_ros.managed_node import ManagedNode
 from trossen_pi0_ros.parameters import NodeParameters
-from trossen_pi0_ros.process import run_node
+from trossen_pi0_ros.process import leave_foreign_code, run_node
 from trossen_pi0_ros.qos import COMMANDS, STATUS
 
 NODE = "leader_arms"
@@ -250,10 +250,12 @@ class LeaderArms(ManagedNode):
             self._counters = snapshot.counters
 
 
-def main() -> None:
-    """Entry point of the executable ``leader_arms``."""
-    sys.exit(run_node(LeaderArms))
+def main() -> int:
+    """Runs the node as a process; returns the exit status."""
+    status = run_node(LeaderArms)
+    leave_foreign_code(status)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -34,7 +34,7 @@ from trossen_pi0_ros.futures import awaitable
 from trossen_pi0_ros.logs import forward_logs
 from trossen_pi0_ros.managed_node import ManagedNode
 from trossen_pi0_ros.parameters import NodeParameters
-from trossen_pi0_ros.process import run_node
+from trossen_pi0_ros.process import leave_foreign_code, run_node
 from trossen_pi0_ros.qos import COMMANDS, STATUS
 
 NODE = "arm_controller"
@@ -315,10 +315,12 @@ def _pairs(params: ArmControllerParameters) -> str:
     return ", ".join(f"{arm} ({address})" for arm, address in pairs)
 
 
-def main() -> None:
-    """Entry point of the executable ``arm_controller``."""
-    sys.exit(run_node(ArmController))
+def main() -> int:
+    """Runs the node as a process; returns the exit status."""
+    status = run_node(ArmController)
+    leave_foreign_code(status)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
-from trossen_pi0_core.errors import JointError, MoveRejectedError
+from trossen_pi0_core.errors import ChunkRejectedError, JointError, MoveRejectedError
 from trossen_pi0_core.execution import ExecutorConfig
 from trossen_pi0_core.limits import JointLimits
 
@@ -16,6 +16,19 @@ SMALLEST_VELOCITY_SCALE = 1e-3
 
 _FUTURE_NS = NANOSECONDS // 10
 """So far may the clocks of the machines differ [ns]; what is stamped later is from another time."""
+
+
+def check_joints(chunk: ActionChunk, limits: JointLimits) -> None:
+    """Refuses a chunk of other joints, or of another order.
+
+    Raises:
+        ChunkRejectedError: it is refused.
+    """
+    if chunk.joint_names != limits.names:
+        raise ChunkRejectedError(
+            f"it is for the joints {list(chunk.joint_names)}, "
+            f"this controller has {list(limits.names)}"
+        )
 
 
 def timing_problem(chunk: ActionChunk, now_ns: int, max_age_ns: int) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.admission import (
     check_goal,
+    check_joints,
     first_row,
     holdable,
     is_far,
@@ -24,8 +25,6 @@ from trossen_pi0_core.motion import PointToPoint, shifted
 from trossen_pi0_core.runs import Run, Runs
 from trossen_pi0_core.safety_filter import SafetyFilter
 from trossen_pi0_core.timeline import ChunkTimeline
-
-__all__ = ["Command", "Counters", "ExecutorConfig", "MotionExecutor", "State"]
 
 _Positions = NDArray[np.float64]
 
@@ -147,11 +146,7 @@ class MotionExecutor:
 
     def _refuse_unfit(self, chunk: ActionChunk) -> None:
         """Refuses what is not for this controller, not now, or out of order."""
-        names = self.config.limits.names
-        if chunk.joint_names != names:
-            raise ChunkRejectedError(
-                f"it is for the joints {list(chunk.joint_names)}, this controller has {list(names)}"
-            )
+        check_joints(chunk, self.config.limits)
         if self._halted or self.state == State.MOVING:
             raise ChunkRejectedError(f"the controller is in {self.state.name}: {self.reason}")
         self._runs.check(chunk, starved=self.state == State.STARVED)
@@ -277,8 +272,7 @@ class MotionExecutor:
         """
         if not self._halted:
             return
-        config = self.config
-        self._filter.rest(holdable(config.limits, measured, config.max_tick_ns))
+        self._filter.rest(holdable(self.config.limits, measured, self.config.max_tick_ns))
         self._retreat = None
         self._tick_ns = now_ns
         self._enter(State.HOLDING)

@@ -379,9 +379,9 @@ def _described(info: EpisodeInfo) -> str:
     return f"{text}; {info.fault}" if info.fault else text
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Runs the node until it is told to end; returns the exit status."""
-    return run_node(RecorderNode, args)
+def main() -> int:
+    """Runs the node as a process; returns the exit status."""
+    return run_node(RecorderNode)
 
 
 if __name__ == "__main__":

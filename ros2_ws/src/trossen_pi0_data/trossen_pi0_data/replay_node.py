@@ -218,9 +218,9 @@ def _answering(call: Callable[[], str]) -> Callable[..., Trigger.Response]:
     return answer
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Runs the node until it is told to end; returns the exit status."""
-    return run_node(ReplayNode, args)
+def main() -> int:
+    """Runs the node as a process; returns the exit status."""
+    return run_node(ReplayNode)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def kit_traffic(width: int = 640, height: int = 480, fps: float = 30.0) -> tuple
     streams: list[Stream] = []
     for i, camera in enumerate(CAMERAS):
         pictures = tuple(_picture(i, k, width, height) for k in range(_PATTERNS))
-        infos = (serialize_message(CameraInfo(width=width, height=height)),)
+        infos = (_serialised(CameraInfo(width=width, height=height)),)
         root = f"/{camera}/color"
         qos = image_qos("reliable")
         streams.append(Stream(f"{root}/image_raw", "sensor_msgs/msg/Image", fps, qos, pictures))
@@ -80,7 +80,7 @@ def kit_traffic(width: int = 640, height: int = 480, fps: float = 30.0) -> tuple
         )
     names = list(JointMap().urdf_names)
     joints = (
-        serialize_message(
+        _serialised(
             JointState(
                 name=names,
                 position=[0.1] * len(names),
@@ -100,7 +100,7 @@ def kit_traffic(width: int = 640, height: int = 480, fps: float = 30.0) -> tuple
         if topic == "/policy/action_chunk":
             message.joint_names, message.horizon = names, 50
             message.positions = [0.5] * (50 * len(names))
-        streams.append(Stream(topic, kind, rate_hz, qos, (serialize_message(message),)))
+        streams.append(Stream(topic, kind, rate_hz, qos, (_serialised(message),)))
     return tuple(streams)
 
 
@@ -114,7 +114,13 @@ def _picture(camera: int, pattern: int, width: int, height: int) -> bytes:
     message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
     message.header.frame_id = f"camera_{camera}"
     message.data = pixels.tobytes()
-    return serialize_message(message)
+    return _serialised(message)
+
+
+def _serialised(message: Any) -> bytes:
+    """The message in whole words of four bytes, which DDS would otherwise fill up on its way."""
+    data = serialize_message(message)
+    return data + bytes(-len(data) % 4)
 
 
 class Traffic:

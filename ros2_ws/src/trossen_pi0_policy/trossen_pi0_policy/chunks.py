@@ -70,6 +70,10 @@ class ChunkStream:
             committed_rows=inference.committed_rows if agrees else 0,
         )
 
+    def moves(self, now_ns: int) -> bool:
+        """Whether the last chunk has rows that are still to come."""
+        return self.last is not None and self.last.horizon > 0 and now_ns < self.last.t_hold_ns
+
     def published(self, chunk: ActionChunk, now_ns: int) -> None:
         """A chunk was handed out for publication."""
         self.last = chunk

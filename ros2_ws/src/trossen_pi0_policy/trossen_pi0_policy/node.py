@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,13 +22,13 @@ from trossen_pi0_policy.ros.inputs import Inputs
 from trossen_pi0_policy.ros.reports import Reports
 from trossen_pi0_policy.ros.run_server import RunServer
 from trossen_pi0_policy.ros.ticker import Ticker
-from trossen_pi0_policy.runner import THREAD_NAME, PolicyRunner
+from trossen_pi0_policy.runner import PolicyRunner
 from trossen_pi0_policy.state import RunSettings
 from trossen_pi0_ros.convert import chunk_to_msg
 from trossen_pi0_ros.diagnostics import Diagnostics
 from trossen_pi0_ros.managed_node import ManagedNode
 from trossen_pi0_ros.parameters import NodeParameters
-from trossen_pi0_ros.process import run_node
+from trossen_pi0_ros.process import leave_foreign_code, run_node
 from trossen_pi0_ros.qos import COMMANDS
 
 _FLUSH = Duration(seconds=0.2)
@@ -148,12 +146,7 @@ def _tolerances(parameters: PolicyParameters) -> SyncTolerances:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the node until it is told to end; returns the exit status."""
     status = run_node(PolicyNode, args)
-    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
-        # A compilation goes on to its end. The interpreter would tear its thread down inside
-        # foreign code, which aborts the process; everything else has been closed.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    leave_foreign_code(status)
     return status
 
 

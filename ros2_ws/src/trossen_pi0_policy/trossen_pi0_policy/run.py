@@ -220,9 +220,8 @@ class PolicyRun:
         if self.result is not None or self._ramping or self._outdated:
             self._inferring = False
             return None
-        at_rest = self._from_rest
         chunk = self._chunks.make(
-            observation, inference, self._execution, self.settings, now_ns, at_rest=at_rest
+            observation, inference, self._execution, self.settings, now_ns, at_rest=self._from_rest
         )
         self._inferring = False
         delay_ns = now_ns - observation.stamp_ns
@@ -327,9 +326,7 @@ class PolicyRun:
             missing = missing or self.missing
         if missing and self._inferring:
             self._outdated = True
-        chunk = self.chunk
-        moving = chunk is not None and chunk.horizon > 0 and now_ns < chunk.t_hold_ns
-        if not missing or not moving or self._ramping or self._finishing:
+        if not missing or not self._chunks.moves(now_ns) or self._ramping or self._finishing:
             return None
         self.missing = tuple(missing)
         return self._pause("; ".join(missing), now_ns)
@@ -359,22 +356,22 @@ class PolicyRun:
         if self.result is not None:
             return None
         if self._finishing and self._hearing.rows_are_over(now_ns):
-            told = self.chunk is not None and self.chunk.last
-            return self.end(Outcome.DONE, "the policy is done", now_ns, tell=not told)
+            tell = self.chunk is None or not self.chunk.last
+            return self.end(Outcome.DONE, "the policy is done", now_ns, tell=tell)
         pause = self._pause_if_blind(missing, now_ns)
         if pause is not None:
             return pause
         self.wants_inference(now_ns)
         limit_ns = self.request.max_duration_ns or self.settings.max_duration_ns
         if self._since.first_ns is not None and self.elapsed_ns(now_ns) >= limit_ns:
-            limit_s = limit_ns / NANOSECONDS
-            return self.end(Outcome.TIMEOUT, f"the time limit of {limit_s:g} s is over", now_ns)
+            over = f"the time limit of {limit_ns / NANOSECONDS:g} s is over"
+            return self.end(Outcome.TIMEOUT, over, now_ns)
         if preparing:
             self._since.wanted_ns = None
         if self._since.wanted_for(now_ns) >= self.settings.stall_timeout_ns:
-            seconds = self.settings.stall_timeout_ns / NANOSECONDS
             reason = self.reason or "no answer and no new observation"
-            return self.end(Outcome.FAILED, f"no chunk for {seconds:g} s: {reason}", now_ns)
+            limit_s = self.settings.stall_timeout_ns / NANOSECONDS
+            return self.end(Outcome.FAILED, f"no chunk for {limit_s:g} s: {reason}", now_ns)
         return None
 
     def end(
@@ -392,15 +389,11 @@ class PolicyRun:
             return None
         stop = self._chunks.rest(message, now_ns, ends=True) if tell else None
         self.result = RunResult(self.run_id, outcome, message, self.elapsed_ns(now_ns), self.chunks)
-        failed = outcome == Outcome.FAILED
-        self._enter(PolicyState.ERROR if failed else PolicyState.IDLE, message)
+        self._enter(PolicyState.ERROR if outcome == Outcome.FAILED else PolicyState.IDLE, message)
         return stop
 
     def _stall(self, reason: str) -> None:
-        if self._released:
-            self._enter(PolicyState.STALLED, reason)
-        else:
-            self.reason = reason
+        self._enter(PolicyState.STALLED if self._released else self.state, reason)
 
     def _enter(self, state: PolicyState, reason: str = "") -> None:
         self.state = state

@@ -30,9 +30,6 @@ from trossen_pi0_policy.state import (
     in_force,
 )
 
-THREAD_NAME = "policy-inference"
-"""Of the thread on which the backend works."""
-
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.002
 _BLOCKED_S = 0.02
@@ -92,7 +89,7 @@ class PolicyRunner:
         self._delays = DelayEstimate(settings.delay_quantile)
         self._support: PrefixSupport | None = None
         self._advisor = Advisor()
-        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._work, name="policy-inference", daemon=True)
         self._thread.start()
 
     # Control ------------------------------------------------------------------------------------

@@ -70,6 +70,18 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         rclpy.try_shutdown()
 
 
+def leave_foreign_code(status: int) -> None:
+    """Ends the process with this status if a daemon thread is still at work; else returns.
+
+    Such a thread, in a driver's call or a compilation, goes on to the call's end. The interpreter
+    would tear it down inside foreign code, which aborts the process. All else must be closed.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
 def _spin(node: Node, stop: threading.Event) -> int:
     refused = threading.Event()
 

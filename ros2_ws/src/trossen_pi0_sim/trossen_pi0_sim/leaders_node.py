@@ -102,10 +102,10 @@ class SimLeaders(Node):
             arm.lead(lambda at, begun_s, to=goal: Reach(at, to, begun_s, duration_s))
 
 
-def main() -> None:
-    """Entry point of the executable ``sim_leaders``."""
-    sys.exit(run_node(SimLeaders))
+def main() -> int:
+    """Runs the node as a process; returns the exit status."""
+    return run_node(SimLeaders)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,6 +19,9 @@ from trossen_pi0_core.parameters import replaced
 
 STAGED = np.array([0.0, np.pi / 3, np.pi / 6, np.pi / 5, 0.0, 0.0, 0.02])
 
+LATE_TICK = 1e-3
+"""By so much at most the arms come to rest beyond a last row when the tick there is late [rad]."""
+
 
 def sent(arm, since=0):
     return np.array(arm.commands[since:])
@@ -48,8 +51,8 @@ def test_rows_are_in_force_at_their_time(rig):
     slowdown_s = rig.snapshot.counters.slowdown_ns / 1e9
     assert 0.5 / 15.0 / 4 < np.quantile(late, 0.1) < slowdown_s
     assert np.quantile(np.abs(np.diff(late)), 0.8) < 1e-6  # a stall delays what is to come
-    np.testing.assert_allclose(rig.left.positions[0], 0.49)
-    np.testing.assert_allclose(rig.right.positions[0], 0.49)
+    np.testing.assert_allclose(rig.left.positions[0], 0.49, atol=LATE_TICK)
+    np.testing.assert_allclose(rig.right.positions[0], 0.49, atol=LATE_TICK)
     assert rig.snapshot.counters.starvations == 1
 
 
@@ -81,7 +84,7 @@ def test_nothing_is_sent_in_mode_test(make_rig):
         assert arm.commands == []
         assert "enable" not in arm.calls
     planned = [command.positions[0] for _, command in rig.heard.commands]
-    assert max(planned) == pytest.approx(0.09)
+    assert max(planned) == pytest.approx(0.09, abs=LATE_TICK)
 
 
 def test_a_failing_arm_stops_both(rig):

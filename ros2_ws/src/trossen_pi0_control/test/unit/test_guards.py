@@ -124,7 +124,8 @@ def test_a_command_that_is_handed_over_late_makes_no_double_step(rig):
     speeds = np.diff(places) / np.maximum(np.diff(times), 0.01)
     assert np.diff(places)[4] <= 0.041
     assert np.diff(places)[5] < 0.016
-    assert speeds.max() < 2.2
+    # At 2 rad/s a double step would be 4; a tick and its hand-over are some ms apart.
+    assert speeds.max() < 3.0
 
 
 def test_a_driver_call_that_does_not_return_is_a_fault(rig, until):
@@ -270,7 +271,9 @@ def test_while_an_arm_is_not_heard_the_arms_wait_and_then_go_on(rig, until):
     rig.right.frozen = True
     begin = len(rig.left.commands)
     until(lambda: len(rig.left.commands) >= begin + 7, "commands")
+    told = [command.positions[0] for _, command in list(rig.heard.commands)[-3:]]
     rig.right.frozen = False
+    assert (np.diff(told) != 0.0).all()  # what stands still is not told as a command
     steps = np.abs(np.diff([command[0] for command in rig.left.commands[begin : begin + 7]]))
     assert (steps[-3:] == 0.0).all()
     assert rig.snapshot.counters.round_trip_events >= 3

@@ -344,8 +344,7 @@ def _walk(
         events |= {start_ns, start_ns + blend, new.t_end_ns, new.t_end_ns - blend}
     times = {t + d for t in events for d in (-1000, 0, 1000)}
     times |= set(range(T0, T0 + 1_400 * MS, 5 * MS))
-    waiting = sorted(plans, key=lambda plan: plan[0])
-    hold = HOLD
+    waiting, hold = sorted(plans, key=lambda plan: plan[0]), HOLD
     for now_ns in sorted(t for t in times if t >= T0):
         while waiting and waiting[0][0] <= now_ns:
             timeline.add(waiting.pop(0)[1], now_ns, hold)
@@ -387,8 +386,7 @@ def test_the_reported_velocity_is_the_derivative_of_the_position(
         for t in (arrived_ns, new.t_first_ns, new.t_end_ns - new.period_ns, new.t_end_ns)
     ]
     step_ns = 1000
-    waiting = list(plans)
-    hold = HOLD
+    waiting, hold = list(plans), HOLD
     for now_ns in range(T0 + 1_300_000, T0 + 1_200 * MS, 7 * MS):
         while waiting and waiting[0][0] <= now_ns:
             timeline.add(waiting.pop(0)[1], now_ns, hold)

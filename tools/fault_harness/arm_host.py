@@ -69,7 +69,7 @@ class RecordingServer(ArmServer):
         else:
             targets = [joint.position for joint in inputs]
             driven = any(joint.mode != Mode.IDLE for joint in inputs)
-        self._records.add(time.monotonic(), self._arm, driven, targets, self.sim.positions())
+        self._records.add(time.monotonic(), self._arm, driven, targets, self.hosted.positions())
 
 
 class ArmHost:

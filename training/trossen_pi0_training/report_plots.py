@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from trossen_pi0_training.plot_parts import ACTION, STATE, data_uri, short_name
 from trossen_pi0_training.survey import Survey, is_gripper
 from trossen_pi0_training.warning_signs import joint_limits
 
-_STATE, _ACTION = "#1f6fb4", "#e07b1a"
 _JOINTS_PER_ROW = 7
 
 
@@ -28,12 +26,12 @@ def plot_joints(episode: Survey) -> str:
         if i >= count:
             axis.set_axis_off()
             continue
-        axis.plot(episode.times_s, episode.action[:, i], color=_ACTION, lw=1.0)
-        axis.plot(episode.times_s, episode.state[:, i], color=_STATE, lw=1.0)
+        axis.plot(episode.times_s, episode.action[:, i], color=ACTION, lw=1.0)
+        axis.plot(episode.times_s, episode.state[:, i], color=STATE, lw=1.0)
         unit = "m" if is_gripper(episode.joint_names[i]) else "rad"
-        axis.set_title(f"{_short(episode.joint_names[i])} [{unit}]", fontsize=7)
+        axis.set_title(f"{short_name(episode.joint_names[i])} [{unit}]", fontsize=7)
         axis.tick_params(labelsize=6)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def plot_ranges(episodes: Sequence[Survey]) -> str:
@@ -44,15 +42,15 @@ def plot_ranges(episodes: Sequence[Survey]) -> str:
     axis = figure.subplots()
     places = np.arange(len(names))[::-1]
     axis.barh(places, 1.0, color="#e8ebee", height=0.8)
-    for kind, colour, height in (("action", _ACTION, 0.62), ("state", _STATE, 0.34)):
+    for kind, colour, height in (("action", ACTION, 0.62), ("state", STATE, 0.34)):
         low, high = value_range(episodes, kind)
         left, right = ((v - lower) / (upper - lower) for v in (low, high))
         axis.barh(places, right - left, left=left, color=colour, height=height, label=kind)
-    axis.set_yticks(places, [_short(name) for name in names], fontsize=7)
+    axis.set_yticks(places, [short_name(name) for name in names], fontsize=7)
     axis.set_xlim(-0.05, 1.05)
     axis.set_xticks([0, 0.5, 1], ["lower limit", "middle", "upper limit"], fontsize=7)
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=2, frameon=False)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def plot_sync(episodes: Sequence[Survey]) -> str:
@@ -64,14 +62,14 @@ def plot_sync(episodes: Sequence[Survey]) -> str:
     all_axes = figure.subplots(1, len(cameras), sharey=True, sharex=True, squeeze=False)[0]
     for axis, camera in zip(all_axes, cameras, strict=True):
         values_ms = np.abs(offsets(episodes, camera)) * 1e3
-        axis.hist(values_ms, bins=np.arange(0, max(20.0, values_ms.max()) + 2, 1), color=_STATE)
+        axis.hist(values_ms, bins=np.arange(0, max(20.0, values_ms.max()) + 2, 1), color=STATE)
         axis.set_title(camera, fontsize=8)
         axis.set_xlabel("|picture - joint state| [ms]", fontsize=7)
         axis.set_yscale("log")
         axis.set_ylim(bottom=0.5)
         axis.tick_params(labelsize=7)
     all_axes[0].set_ylabel("frames", fontsize=7)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def plot_lags(episodes: Sequence[Survey]) -> str:
@@ -84,15 +82,15 @@ def plot_lags(episodes: Sequence[Survey]) -> str:
     axis = figure.subplots()
     for column in range(len(names)):
         points = lags_ms[:, column][np.isfinite(lags_ms[:, column])]
-        axis.plot(np.full(len(points), column), points, "o", color=_STATE, ms=3, alpha=0.5)
+        axis.plot(np.full(len(points), column), points, "o", color=STATE, ms=3, alpha=0.5)
     axis.set_xticks(
-        range(len(names)), [_short(n) for n in names], fontsize=7, rotation=40, ha="right"
+        range(len(names)), [short_name(n) for n in names], fontsize=7, rotation=40, ha="right"
     )
     axis.set_ylabel("lag [ms]", fontsize=7)
     axis.set_ylim(0, 1.15 * float(np.nanmax(lags_ms)) + 1)
     axis.grid(axis="y", alpha=0.3)
     axis.tick_params(labelsize=7)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def plot_durations(episodes: Sequence[Survey]) -> str:
@@ -109,7 +107,7 @@ def plot_durations(episodes: Sequence[Survey]) -> str:
     axis.set_ylabel("duration [s]", fontsize=7)
     axis.set_xlabel("episode; green: success, red: failure, grey: unknown", fontsize=7)
     axis.tick_params(labelsize=7)
-    return _data_uri(figure)
+    return data_uri(figure)
 
 
 def value_range(
@@ -127,13 +125,3 @@ def offsets(episodes: Sequence[Survey], camera: str) -> NDArray[np.float64]:
     """Offsets of a camera's pictures over all episodes [s]."""
     known = [episode.offsets_s[camera] for episode in episodes if camera in episode.offsets_s]
     return np.concatenate(known) if known else np.zeros(0)
-
-
-def _short(name: str) -> str:
-    return name.removesuffix(".pos").replace("_left_carriage_joint", "_gripper")
-
-
-def _data_uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

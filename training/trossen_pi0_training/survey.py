@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from trossen_pi0_core.errors import EpisodeError
 from trossen_pi0_training.episode_source import EpisodeSource, Motion, SourceFrame, TopicCount
+from trossen_pi0_training.page_parts import jpeg_uri
 
 _THUMBNAIL = (200, 150)
 _SAMPLES = 60  # pixels of a picture's smaller side that are compared with the picture before
@@ -209,14 +207,6 @@ class _Frames:
 
     def thumbnails(self) -> dict[str, list[str]]:
         return {
-            camera: [_data_uri(frame.images[camera]) for frame in self._shown]
+            camera: [jpeg_uri(frame.images[camera], _THUMBNAIL) for frame in self._shown]
             for camera in self.changes
         }
-
-
-def _data_uri(image: NDArray[np.uint8]) -> str:
-    picture = Image.fromarray(image)
-    picture.thumbnail(_THUMBNAIL)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

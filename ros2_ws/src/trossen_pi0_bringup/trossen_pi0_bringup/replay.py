@@ -11,6 +11,7 @@ Exit status: 0 it went well, 1 it did not, 2 bad arguments or an episode that ca
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from typing import Any
@@ -29,7 +30,7 @@ from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.errors import EpisodeError, ParameterError
 from trossen_pi0_core.parameters import ArmControllerParameters, ReplayParameters
-from trossen_pi0_data.commands import CommandTrack, read_commands
+from trossen_pi0_data.commands import CommandTrack, read_command_track
 from trossen_pi0_data.comparison import Deviation, compare_chunks, compare_motion
 from trossen_pi0_data.episode_info import FAILURE
 from trossen_pi0_data.replay_plan import ReplayPlan
@@ -170,20 +171,18 @@ def _compare(run: StackCommand, plan: ReplayPlan, operator: ReplayOperator) -> d
     compared = compare_chunks(operator.chunks, track)
     run.say(f"{compared.chunks} chunks against the recorded commands: {compared.overall}")
     for begin, end, part in compared.ahead:
-        run.say(f"  {begin:.1f} to {end:.1f} s ahead: {part}")
+        reach = f"to {end:.1f} s" if math.isfinite(end) else "s and more"
+        run.say(f"  {begin:.1f} {reach} ahead: {part}")
     return {
         "compared_chunks": compared.chunks,
         "error": _plain(compared.overall),
-        "error_ahead": [
-            {"from_s": begin, "to_s": min(end, 1e9), **_plain(part)}
-            for begin, end, part in compared.ahead
-        ],
+        "error_ahead": [{"from_s": begin, **_plain(part)} for begin, end, part in compared.ahead],
     }
 
 
 def _commands(plan: ReplayPlan) -> CommandTrack:
     """All recorded commands: chunks reach beyond the part that is played."""
-    return read_commands(plan.reader, ReplayParameters().joint_map)
+    return read_command_track(plan.reader, ReplayParameters().joint_map)
 
 
 # Actions ----------------------------------------------------------------------------------------
@@ -199,7 +198,8 @@ def _actions(run: StackCommand, plan: ReplayPlan, operator: ReplayOperator) -> i
         operator.reset_sim(seed, run.arguments["variant"], run.watch)
     operator.start_replay(run.watch)
     status = _play(run, plan, operator, lambda: False)
-    if seed is not None and status.state == ReplayStatus.FINISHED:
+    judged = seed is not None and info.outcome != FAILURE
+    if judged and status.state == ReplayStatus.FINISHED:
         deadline = time.monotonic() + _SETTLE_S
         while time.monotonic() < deadline and not _success(operator):
             run.watch()
@@ -210,13 +210,13 @@ def _actions(run: StackCommand, plan: ReplayPlan, operator: ReplayOperator) -> i
         operator.commands.names,
         stamps_ns,
         positions,
-        began_ns=time_ns(status.began) + round(status.delay_s * NANOSECONDS),
+        began_ns=time_ns(status.began),
+        delay_ns=round(status.delay_s * NANOSECONDS),
         rate=run.arguments["rate"],
     )
     ended = "finished" if status.state == ReplayStatus.FINISHED else f"failed: {status.reason}"
-    run.say(f"actions {ended}; delayed by limits {status.delay_s:.3f} s")
+    run.say(f"actions {ended}; delayed by {status.delay_s:.3f} s")
     run.say(f"{deviation.values} executed commands against the recorded ones: {deviation}")
-    judged = seed is not None and info.outcome != FAILURE
     if judged:
         run.say(f"seed {seed}: task {'done' if _success(operator) else 'not done'}")
     summary = {
@@ -270,7 +270,7 @@ def _play(run: StackCommand, plan: ReplayPlan, operator: ReplayOperator, over: A
 
 def _plain(deviation: Deviation) -> dict[str, float | None]:
     return {
-        name: round(value, 6) if value == value else None  # NaN is no JSON
+        name: round(value, 6) if math.isfinite(value) else None  # NaN is no JSON
         for name, value in dataclasses.asdict(deviation).items()
     }
 

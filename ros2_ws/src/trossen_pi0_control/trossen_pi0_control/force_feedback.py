@@ -49,13 +49,17 @@ class ForceFeedback:
             following: whether the followers follow.
         """
         age_ns = now_ns - self._heard_ns
-        known = self._external is not None and 0 <= age_ns + _STALE_NS <= 2 * _STALE_NS
-        if not (gain > 0.0 and following and known and np.isfinite(self._external).all()):
+        external = self._external
+        fresh = 0 <= age_ns + _STALE_NS <= 2 * _STALE_NS
+        if (
+            external is None
+            or not (gain > 0.0 and following and fresh)
+            or not np.isfinite(external).all()
+        ):
             self._since_ns = None
             self.share = 0.0
             return np.zeros_like(self._limits)
         if self._since_ns is None or now_ns < self._since_ns:
             self._since_ns = now_ns
         self.share = min((now_ns - self._since_ns) / self._fade_ns, 1.0)
-        assert self._external is not None
-        return self.share * np.clip(-gain * self._external, -self._limits, self._limits)
+        return self.share * np.clip(-gain * external, -self._limits, self._limits)

@@ -62,7 +62,7 @@ def following_chunk(
     """
     ahead = int(np.ceil((prediction_s + _BRAKING_S) / _ROW_S)) + _ROWS_AT_REST
     # One row lies before the reading: the curve of a chunk is straight at its first one.
-    after_s = np.arange(-1, ahead) * _ROW_S
+    after_s = np.arange(-1, ahead, dtype=np.float64) * _ROW_S
     rows = reading.positions + travel_s(after_s, prediction_s)[:, None] * reading.velocities
     row_ns = round(_ROW_S * NANOSECONDS)
     return ActionChunk(

@@ -187,7 +187,7 @@ class LeaderArms(ManagedNode):
     def _selected(self, message: JointState, values: Any) -> Any:
         """Values of the followers' joints in our order; None, with a warning, where they lack."""
         try:
-            selected = select_joints(message.name, values, self._followers)
+            selected = select_joints(list(message.name), values, self._followers)
         except JointError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=_LOG_THROTTLE_S)
             return None

@@ -15,11 +15,11 @@ from trossen_pi0_core.joints import JointMap, select_joints
 from trossen_pi0_core.limits import JointLimits
 from trossen_pi0_data.bag_reader import EpisodeReader
 from trossen_pi0_data.plain_bag import COMMAND_TOPIC
+from trossen_pi0_data.streams import JOINT_STATE_TYPE, stamp_of, urdf_names
 
 LARGEST_GAP_S = 0.5
 """Commands further apart than this do not belong to one motion [s]."""
 
-_JOINT_STATE = "sensor_msgs/msg/JointState"
 _ARITHMETIC = 1e-6  # beyond a position limit [rad; m for carriages]
 
 
@@ -41,7 +41,9 @@ class CommandTrack:
 
     def __post_init__(self) -> None:
         if len(self.stamps_ns) < 2:
-            raise EpisodeError(f"need two commands or more, got {len(self.stamps_ns)}")
+            raise EpisodeError(
+                f"need two commands or more in what is replayed, got {len(self.stamps_ns)}"
+            )
         steps_ns = np.diff(self.stamps_ns)
         if (steps_ns <= 0).any():
             i = int(np.argmax(steps_ns <= 0))
@@ -121,13 +123,13 @@ class CommandTrack:
         return float(self.stamps_ns[i] - self.stamps_ns[0]) / NANOSECONDS
 
 
-def read_commands(
+def read_command_track(
     reader: EpisodeReader,
     joints: JointMap,
     start_ns: int | None = None,
     end_ns: int | None = None,
 ) -> CommandTrack:
-    """The commands of an episode in the joint order of the suite.
+    """The commands of an episode in the joint order of the suite, none left out.
 
     Args:
         reader: the episode.
@@ -140,34 +142,25 @@ def read_commands(
     """
     where = f"{reader.folder.name}, {COMMAND_TOPIC}"
     kind = reader.type_of(COMMAND_TOPIC)
-    if kind != _JOINT_STATE:
-        raise EpisodeError(f"{where}: need messages of type {_JOINT_STATE}, got {kind}")
-    try:
-        return _track(reader, joints, start_ns, end_ns)
-    except (EpisodeError, JointError) as error:
-        raise EpisodeError(f"{where}: {error}") from error
-
-
-def _track(
-    reader: EpisodeReader, joints: JointMap, start_ns: int | None, end_ns: int | None
-) -> CommandTrack:
+    if kind != JOINT_STATE_TYPE:
+        raise EpisodeError(f"{where}: need messages of type {JOINT_STATE_TYPE}, got {kind}")
+    wanted = joints.urdf_names
     stamps: list[int] = []
     positions: list[NDArray[np.float64]] = []
     velocities: list[NDArray[np.float64]] = []
-    for message in reader.messages([COMMAND_TOPIC], start_ns, end_ns):
-        state = reader.decode(message)
-        names: list[str] = list(state.name)
-        recorded_as_data = joints.dataset_names[0] in names
-        wanted = joints.dataset_names if recorded_as_data else joints.urdf_names
-        stamps.append(state.header.stamp.sec * NANOSECONDS + state.header.stamp.nanosec)
-        positions.append(select_joints(names, state.position, wanted))
-        if len(state.velocity):
-            velocities.append(select_joints(names, state.velocity, wanted))
-    if not stamps:
-        raise EpisodeError("there are no commands in this part of the episode")
-    return CommandTrack(
-        joints.urdf_names,
-        np.array(stamps, dtype=np.int64),
-        np.array(positions),
-        np.array(velocities) if len(velocities) == len(positions) else None,
-    )
+    try:
+        for message in reader.messages([COMMAND_TOPIC], start_ns, end_ns):
+            state = reader.decode(message)
+            names = urdf_names(reader.info, state.name)
+            stamps.append(stamp_of(state))
+            positions.append(select_joints(names, state.position, wanted))
+            if len(state.velocity):
+                velocities.append(select_joints(names, state.velocity, wanted))
+        return CommandTrack(
+            wanted,
+            np.array(stamps, dtype=np.int64),
+            np.array(positions),
+            np.array(velocities) if len(velocities) == len(positions) else None,
+        )
+    except (EpisodeError, JointError) as error:
+        raise EpisodeError(f"{where}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from trossen_pi0_data.commands import CommandTrack
 
 _AHEAD_S = (0.0, 0.5, 1.0, 1.5)
 """Beginnings of the stretches of a chunk whose errors are told apart [s]."""
+
+
+_STEP_NS = NANOSECONDS // 200  # between two commands that a delayed one is compared with
+_RAD_PER_M = 10.0  # what a carriage's way counts for in the choice of the nearest command
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ class ChunkComparison:
     Attributes:
         chunks: with at least one row in the time of the commands.
         overall: over all rows.
-        ahead: by how far ahead of the observation the row is: from, to [s], and the deviation.
+        ahead: by how far ahead of the observation the row is: from, to (at last infinity) [s], and
+            the deviation.
     """
 
     chunks: int
@@ -98,31 +104,50 @@ def compare_motion(
     positions: NDArray[np.float64],
     *,
     began_ns: int,
+    delay_ns: int,
     rate: float,
 ) -> Deviation:
     """Compares what was commanded now with what was commanded then.
+
+    A motion that was delayed is compared with the nearest commands of the times between no delay
+    and all of it: what is told is how far the arms left the recorded path.
 
     Args:
         track: the recorded commands.
         names: joints of the positions.
         stamps_ns: of the commands, shape (n,), ROS time [ns].
         positions: shape (n, joints) [rad; m for carriages].
-        began_ns: when the first recorded command was due, with the delays of the motion [ns].
+        began_ns: when the first recorded command was due, without delays [ns].
+        delay_ns: of the motion at its end [ns].
         rate: episode time over real time.
     """
-    times_ns = (stamps_ns - began_ns) * rate
-    inside = (times_ns >= 0) & (times_ns <= track.duration_ns)
-    if not inside.any():
-        return _deviation(np.zeros((0, len(track.names))), track.names)
-    executed = select_joints(names, positions[inside], track.names)
-    return _deviation(executed - track.sample(times_ns[inside]), track.names)
+    on_time_ns = (stamps_ns - began_ns) * rate
+    late_ns = delay_ns * rate
+    inside = (on_time_ns >= late_ns) & (on_time_ns <= track.duration_ns + late_ns)
+    executed = select_joints(names, positions, track.names)[inside]
+    lags_ns = np.linspace(0.0, late_ns, 1 + math.ceil(late_ns / _STEP_NS))
+    differences = [
+        _smallest(row - track.sample(at_ns - lags_ns), track.names)
+        for row, at_ns in zip(executed, on_time_ns[inside], strict=True)
+    ]
+    return _deviation(np.reshape(differences, (-1, len(track.names))), track.names)
+
+
+def _smallest(differences: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    """That of the differences, shape (n, joints), whose largest value is the smallest."""
+    weights = np.where(_carriages(names), _RAD_PER_M, 1.0)
+    return differences[np.abs(differences * weights).max(axis=1).argmin()]
 
 
 def _deviation(difference: NDArray[np.float64], names: Sequence[str]) -> Deviation:
-    carriage = np.array([name.endswith(ARM_JOINTS[-1]) for name in names])
+    carriage = _carriages(names)
     return Deviation(
         len(difference), *_figures(difference[:, ~carriage]), *_figures(difference[:, carriage])
     )
+
+
+def _carriages(names: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([name.endswith(ARM_JOINTS[-1]) for name in names])
 
 
 def _figures(difference: NDArray[np.float64]) -> tuple[float, float, float]:

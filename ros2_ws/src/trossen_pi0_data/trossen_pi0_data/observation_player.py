@@ -90,6 +90,11 @@ class ObservationPlayer:
         return [CLOCK_TOPIC, *(self._name(topic) for topic in self._publishers)]
 
     @property
+    def playing(self) -> bool:
+        """Whether it is under way, also in a pause."""
+        return self.state in (ReplayStatus.PLAYING, ReplayStatus.PAUSED)
+
+    @property
     def position_s(self) -> float:
         """Episode time since the beginning of what is played [s]."""
         return (self._clock_ns - self._plan.start_ns) / NANOSECONDS
@@ -108,8 +113,10 @@ class ObservationPlayer:
     def start(self) -> str:
         """Plays from the beginning; returns why not, or nothing."""
         with self._changed:
-            if self.state in (ReplayStatus.PLAYING, ReplayStatus.PAUSED):
+            if self.playing:
                 return "it plays already; /replay/stop ends it"
+            if not self._thread.is_alive():
+                return self.reason  # it has failed and cannot go on
             self._rewind()
             self.loops = self.messages = self._unreadable = self._playback.lag_ns = 0
             self._playback.resume(time.monotonic_ns())
@@ -119,7 +126,7 @@ class ObservationPlayer:
     def stop(self, reason: str, *, failed: bool = False) -> str:
         """Ends the playback; returns why not, or nothing."""
         with self._changed:
-            if self.state not in (ReplayStatus.PLAYING, ReplayStatus.PAUSED):
+            if not self.playing:
                 return "nothing is played"
             self._playback.pause(time.monotonic_ns())
             self._enter(ReplayStatus.FAILED if failed else ReplayStatus.STOPPED, reason)
@@ -199,42 +206,42 @@ class ObservationPlayer:
                 self._enter(ReplayStatus.FAILED, f"the replay has failed: {error}")
 
     def _turn(self, message: BagMessage | None) -> BagMessage | None:
-        """Publishes the message or waits for it; returns the next one to publish."""
+        """Publishes the message, or ends without one; waits when it is not time for that yet.
+
+        Returns the next one to publish.
+        """
         with self._changed:
-            if message is None:
-                return self._at_end()
+            if self._restart:
+                return None
             now_ns = time.monotonic_ns()
-            wait_ns = self._playback.wait_ns(message.log_ns, now_ns)
-            position_ns = self._playback.position_ns(now_ns)
+            due_ns = message.log_ns if message else self._plan.end_ns - 1
+            wait_ns = self._playback.wait_ns(due_ns, now_ns) if self.playing else None
             if wait_ns != 0:
-                self._tell_time(min(position_ns, message.log_ns), now_ns)
+                self._tell_time(min(self._playback.position_ns(now_ns), due_ns), now_ns)
                 stands = wait_ns is None
                 longest_ns = _STANDING_CLOCK_NS if stands else min(wait_ns, self._clock_period_ns)
                 self._changed.wait(longest_ns / NANOSECONDS)
                 return message
-        self._tell_time(message.log_ns, now_ns)
+            if message is None:
+                self._end(due_ns, now_ns)
+                return None
+        self._tell_time(due_ns, now_ns)
         self._publish(message)
         with self._changed:
             if not self._restart:
-                self._playback.published(message.log_ns, time.monotonic_ns())
+                self._playback.published(due_ns, time.monotonic_ns())
             return next(self._source, None)
 
-    def _at_end(self) -> None:
-        """Under the lock: waits, or begins again."""
-        now_ns = time.monotonic_ns()
-        end_ns = self._plan.end_ns - 1
-        if self.state == ReplayStatus.PLAYING:
-            self._tell_time(end_ns, now_ns, always=True)
-            if self.loop:
-                self.loops += 1
-                self._rewind()
-                return
-            self._playback.pause(now_ns)
-            self._enter(ReplayStatus.FINISHED)
-        else:
-            self._tell_time(end_ns, now_ns)
-        if not self._restart:
-            self._changed.wait(_STANDING_CLOCK_NS / NANOSECONDS)
+    def _end(self, end_ns: int, now_ns: int) -> None:
+        """Under the lock: nothing is left to play."""
+        self._tell_time(end_ns, now_ns, always=True)
+        if self.loop:
+            self.loops += 1
+            self._rewind()
+            return
+        self._playback.pause(now_ns)
+        self._playback.seek(end_ns, now_ns)
+        self._enter(ReplayStatus.FINISHED)
 
     def _rewind(self) -> None:
         self._playback.seek(self._plan.start_ns, time.monotonic_ns())

@@ -145,7 +145,7 @@ class ReplayNode(ManagedNode):
         if not self._bystanders or not isinstance(player, ObservationPlayer):
             return
         problem = self._bystanders.problem()
-        if problem and player.state in (ReplayStatus.PLAYING, ReplayStatus.PAUSED):
+        if problem and player.playing:
             player.stop(problem, failed=True)
 
     def _report(self) -> None:

@@ -11,7 +11,7 @@ from trossen_pi0_core.errors import EpisodeError, ParameterError
 from trossen_pi0_core.parameters import ReplayParameters
 from trossen_pi0_core.parameters.replay import ACTIONS
 from trossen_pi0_data.bag_reader import BagMessage, EpisodeReader
-from trossen_pi0_data.commands import CommandTrack, read_commands
+from trossen_pi0_data.commands import CommandTrack, read_command_track
 from trossen_pi0_data.plain_bag import JOINTS_TOPIC
 
 _COMPRESSED_SUFFIXES = ("/compressed_video", "/compressed")
@@ -76,7 +76,7 @@ def plan_replay(parameters: ReplayParameters) -> ReplayPlan:
         raise EpisodeError(f"{reader.folder} has no messages")
     start_ns, end_ns = _part(reader, parameters)
     if parameters.mode == ACTIONS:
-        track = read_commands(reader, parameters.joint_map, start_ns, end_ns)
+        track = read_command_track(reader, parameters.joint_map, start_ns, end_ns)
         return ReplayPlan(reader, start_ns, end_ns, track=track)
     topics, decoded = _topics(reader, parameters.topics)
     plan = ReplayPlan(reader, start_ns, end_ns, topics, decoded)

@@ -131,8 +131,8 @@ class PolicyRun:
     # Inference ----------------------------------------------------------------------------------
 
     def wants_inference(self, now_ns: int) -> bool:
-        """Whether an observation shall be taken now."""
-        if not self._asks or not self._pacing.is_due(now_ns):
+        """Whether an observation shall be taken now; not while ROS time has not begun, at 0."""
+        if not now_ns or not self._asks or not self._pacing.is_due(now_ns):
             return False
         self._since.want(now_ns)
         return True

@@ -64,7 +64,7 @@ class SimLeaders(Node):
 
     def _on_followers(self, message: JointState) -> None:
         try:
-            self._followers = select_joints(message.name, message.position, self._names)
+            self._followers = select_joints(list(message.name), message.position, self._names)
         except JointError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
 

@@ -117,13 +117,14 @@ def policy_port():
 
 
 def test_a_policy_makes_chunks_of_recorded_observations(start, tmp_path, policy_port):
-    folder = Gentle("seen", seconds=6.0, size=(48, 64)).write(tmp_path)
+    folder = Gentle("seen", seconds=5.0, size=(48, 64)).write(tmp_path)
     command = start("replay", f"episode:={folder}", f"policy_port:={policy_port}")
     assert command.wait(100) == 0, command.text()
     summary = command.summary()
-    assert summary["messages"] == 600 + 4 * 180
-    assert summary["chunks"] >= 4  # one each 25 of 180 rows
-    assert summary["compared_chunks"] == summary["chunks"]
+    assert summary["messages"] == 500 + 4 * 150
+    assert summary["chunks"] >= 4  # one each 25 of 150 rows
+    # Those of the last observation begin when the recording is over.
+    assert summary["chunks"] - 2 <= summary["compared_chunks"] <= summary["chunks"]
     # Rows stay at the state, the recorded commands go on: the further ahead, the worse.
     ahead = [part["joints_mean_rad"] for part in summary["error_ahead"]]
     assert ahead[0] < ahead[-1]
@@ -131,6 +132,7 @@ def test_a_policy_makes_chunks_of_recorded_observations(start, tmp_path, policy_
     assert summary["error"]["joints_max_rad"] < 0.3
 
 
+@pytest.mark.slow
 def test_a_policy_that_cannot_be_reached_is_told(start, tmp_path):
     folder = Gentle("seen", seconds=1.0, size=(48, 64)).write(tmp_path)
     command = start("replay", f"episode:={folder}", "policy_port:=9", "ready_timeout_s:=15")
@@ -140,12 +142,12 @@ def test_a_policy_that_cannot_be_reached_is_told(start, tmp_path):
 
 @pytest.mark.timeout(200)
 def test_the_arms_execute_recorded_commands_again(start, tmp_path):
-    folder = Gentle("done", seconds=4.0, size=(48, 64), outcome="failure").write(tmp_path)
+    folder = Gentle("done", seconds=3.0, size=(48, 64), outcome="failure").write(tmp_path)
     command = start("replay", f"episode:={folder}", "mode:=actions", *ARMS, *PICTURES)
     assert command.wait(150) == 0, command.text()
     summary = command.summary()
     assert summary["state"] == "finished"
-    assert summary["commands"] >= 110
+    assert summary["commands"] >= 80
     assert summary["error"]["joints_max_rad"] < 0.01
     assert summary["error"]["joints_rms_rad"] < 0.003
     assert summary["error"]["carriages_max_m"] < 0.001
@@ -153,9 +155,9 @@ def test_the_arms_execute_recorded_commands_again(start, tmp_path):
 
 @pytest.mark.timeout(200)
 def test_ctrl_c_lets_the_arms_hold(start, tmp_path):
-    folder = Gentle("long", seconds=20.0, size=(16, 16), outcome="failure").write(tmp_path)
+    folder = Gentle("long", seconds=20.0, size=(32, 32), outcome="failure").write(tmp_path)
     command = start("replay", f"episode:={folder}", "mode:=actions", *ARMS, *PICTURES)
-    command.wait_for(r"^ +[1-9]\d*\.\d of 19\.\d s", 100)
+    command.wait_for(r"^ +[1-9]\d*\.\d of 20\.0 s", 100)
     nodes = psutil.Process(command.process.pid).children(recursive=True)
     command.process.send_signal(signal.SIGINT)
     assert command.wait(15) == 130

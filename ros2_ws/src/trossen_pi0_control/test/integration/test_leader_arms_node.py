@@ -169,9 +169,9 @@ def lag(
             [np.interp(at, leader[0], leader[1][:, j]) - positions[inside, j] for j in revolute]
         )
 
-    shifts = np.arange(-0.05, 0.25, 0.001)
+    shifts = [float(s) for s in np.arange(-0.05, 0.25, 0.001)]
     best = min(shifts, key=lambda s: float(np.sqrt(np.mean(apart(s) ** 2))))
-    return float(best), float(np.abs(apart(best)).max())
+    return best, float(np.abs(apart(best)).max())
 
 
 def jerk(times: NDArray[np.float64], positions: NDArray[np.float64]) -> float:

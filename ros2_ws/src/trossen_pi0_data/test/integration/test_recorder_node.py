@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import rclpy
@@ -20,6 +21,7 @@ from mcap_ros2.decoder import DecoderFactory
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import ConnectionExtRosbag2
 from rosbags.rosbag2 import Reader
 
 from trossen_pi0_data.bag_writer import mcap_name
@@ -73,6 +75,7 @@ class Kit:
             resource.prlimit(self.recorder.pid, resource.RLIMIT_FSIZE, (limit, limit))
 
     def end_recorder(self, number=signal.SIGINT):
+        assert self.recorder is not None
         self.recorder.send_signal(number)
         return self.recorder.wait(DEADLINE_S)
 
@@ -80,14 +83,17 @@ class Kit:
         answer = self.client.start(name, prompt="grab", seed=3)
         assert answer.success, answer.message
         topics = {s.topic for s in self.streams}
-        wait_until(
-            lambda: (
-                self.client.status.state == RecorderStatus.RECORDING
-                and self.client.status.episode == name
-                and not topics & set(self.client.status.silent_topics)
-            ),
-            "every topic",
-        )
+
+        def hears_all():
+            status = self.client.status
+            return (
+                status is not None
+                and status.state == RecorderStatus.RECORDING
+                and status.episode == name
+                and not topics & set(status.silent_topics)
+            )
+
+        wait_until(hears_all, "every topic")
 
     def close(self):
         self.traffic.stop()
@@ -157,13 +163,16 @@ def test_every_message_is_recorded_bit_by_bit(kit):
             )
     with AnyReader([folder]) as reader:
         offered = {
-            c.topic: c.ext.offered_qos_profiles[0].reliability.name for c in reader.connections
+            c.topic: c.ext.offered_qos_profiles[0].reliability.name
+            for c in reader.connections
+            if isinstance(c.ext, ConnectionExtRosbag2)
         }
         assert offered["/cam_low/color/image_raw"] == "BEST_EFFORT"
         assert offered["/cam_high/color/image_raw"] == "RELIABLE"
         connection = next(c for c in reader.connections if c.topic == "/policy/action_chunk")
         (_, _, data), *_ = reader.messages([connection])
-        assert reader.deserialize(data, connection.msgtype).horizon == 50
+        chunk: Any = reader.deserialize(data, connection.msgtype)
+        assert chunk.horizon == 50
 
 
 def kill_once(kit, name, after_s):

@@ -10,7 +10,7 @@ from trossen_pi0_core.errors import EpisodeError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.parameters import ArmControllerParameters
 from trossen_pi0_data.bag_reader import EpisodeReader
-from trossen_pi0_data.commands import CommandTrack, read_commands
+from trossen_pi0_data.commands import CommandTrack, read_command_track
 
 MS = 1_000_000
 LIMITS = ArmControllerParameters().limits
@@ -49,7 +49,7 @@ def test_before_and_after_the_commands_the_arms_stay():
 @pytest.mark.parametrize(
     ("times_s", "message"),
     [
-        ([0.0], "need two commands or more, got 1"),
+        ([0.0], "need two commands or more in what is replayed, got 1"),
         ([0.0, 0.1, 0.05], r"after 0\.100 s one goes back by 0\.050 s"),
         ([0.0, 0.1, 0.1], r"after 0\.100 s one goes back by -?0\.000 s"),
         ([0.0, 0.1, 0.9], r"no command for 0\.80 s after 0\.10 s, allowed are 0\.5 s"),
@@ -96,7 +96,7 @@ def test_another_robot_is_refused():
 
 def test_joints_are_read_by_their_names_in_any_order(tmp_path):
     episode = Episode("mixed", joint_names=NAMES[::-1])
-    commands = read_commands(EpisodeReader(episode.write(tmp_path)), JointMap())
+    commands = read_command_track(EpisodeReader(episode.write(tmp_path)), JointMap())
     assert commands.names == NAMES
     assert len(commands.stamps_ns) == 100
     assert commands.stamps_ns[0] == BEGAN_NS
@@ -110,10 +110,10 @@ def test_commands_without_a_joint_are_refused(tmp_path):
     with pytest.raises(
         EpisodeError, match=r"few, /arm_controller/command: joints missing: \['foll"
     ):
-        read_commands(reader, JointMap())
+        read_command_track(reader, JointMap())
 
 
 def test_an_episode_without_commands_is_refused(tmp_path):
     silent = Episode("silent", stop_s={"/arm_controller/command": 0.0}).write(tmp_path)
     with pytest.raises(EpisodeError, match="has no topic '/arm_controller/command'"):
-        read_commands(EpisodeReader(silent), JointMap())
+        read_command_track(EpisodeReader(silent), JointMap())

@@ -87,7 +87,9 @@ def test_the_action_is_the_command_in_force_at_the_observation(tmp_path):
 
 
 def test_between_commands_lie_straight_lines():
-    track = Track(("a",), np.array([0, 100, 1000]), np.zeros(3), np.array([[0.0], [1.0], [5.0]]))
+    track = Track(
+        ("a",), np.array([0, 100, 1000]), np.zeros(3, np.int64), np.array([[0.0], [1.0], [5.0]])
+    )
     gap = 200
     assert track.at(-1, gap) is None
     assert track.at(25, gap) == pytest.approx([0.25])
@@ -145,7 +147,7 @@ def test_a_recorder_with_another_clock_is_understood(tmp_path):
     episode = Episode("one")
     hour = 3600 * NANOSECONDS
     header = episode._joint_state  # stamps of an hour before
-    episode._joint_state = lambda stamp, *rest: header(stamp - hour, *rest)
+    episode._joint_state = lambda stamp_ns, names, values: header(stamp_ns - hour, names, values)
     episode.shift_ns = dict.fromkeys(CAMERAS, lambda _: -hour)
     frames = EpisodeFrames(EpisodeReader(episode.write(tmp_path)))
     made = list(frames)

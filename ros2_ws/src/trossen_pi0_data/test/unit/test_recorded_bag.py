@@ -92,6 +92,12 @@ def read_back(folder):
     return messages
 
 
+def summary_of(reader):
+    summary = reader.get_summary()
+    assert summary is not None
+    return summary
+
+
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_every_message_comes_back_bit_by_bit(tmp_path, compression):
     writer = make_writer(tmp_path / "a", compression=compression)
@@ -101,7 +107,7 @@ def test_every_message_comes_back_bit_by_bit(tmp_path, compression):
     assert read_back(tmp_path / "a") == sent
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["a_0.mcap", "metadata.yaml"]
     with (tmp_path / "a" / "a_0.mcap").open("rb") as file:
-        summary = make_reader(file).get_summary()
+        summary = summary_of(make_reader(file))
     assert {c.compression for c in summary.chunk_indexes} == {
         "" if compression == "none" else "zstd"
     }
@@ -163,7 +169,7 @@ def test_a_file_cut_anywhere_keeps_all_whole_chunks(tmp_path, compression):
     writer.close()
     whole = path.read_bytes()
     with path.open("rb") as file:
-        chunks = make_reader(file).get_summary().chunk_indexes
+        chunks = summary_of(make_reader(file)).chunk_indexes
     ends = [c.chunk_start_offset + c.chunk_length for c in chunks]
     assert len(ends) == 4
     rng = np.random.default_rng(0)
@@ -180,8 +186,9 @@ def test_a_file_cut_anywhere_keeps_all_whole_chunks(tmp_path, compression):
         with path.open("rb") as file:
             reader = make_reader(file, validate_crcs=True)
             got = [(c.topic, m.log_time, m.data) for _, c, m in reader.iter_messages()]
-            summary = reader.get_summary()
+            summary = summary_of(reader)
         assert got == sent[:kept], cut
+        assert summary.statistics is not None
         assert summary.statistics.message_count == kept
         assert [
             sum(map(bool, c.message_index_offsets.values())) for c in summary.chunk_indexes
@@ -264,7 +271,7 @@ def test_a_full_disk_leaves_a_whole_bag_of_what_fitted(tmp_path, room, lifted, k
     fill(writer, 60, flush_each=2, size=256)
     writer.close()
     with writer.path.open("rb") as file:
-        chunk = make_reader(file).get_summary().chunk_indexes[19]  # the twentieth
+        chunk = summary_of(make_reader(file)).chunk_indexes[19]  # the twentieth
     end = chunk.chunk_start_offset + chunk.chunk_length + chunk.message_index_length
     folder = tmp_path / "a"
     here = str(Path(__file__).parent)

@@ -250,9 +250,9 @@ class SlowBag(BagWriter):
         super().__init__(folder)
         self.free = threading.Event()
 
-    def write(self, *sample):
+    def write(self, *sample, **named):
         self.free.wait(10.0)
-        super().write(*sample)
+        super().write(*sample, **named)
 
 
 def test_a_full_queue_drops_pictures_before_joints_and_counts_them(tmp_path):
@@ -354,7 +354,9 @@ def test_compressed_pictures_keep_stamp_and_look(tmp_path, compression):
             message = typestore().deserialize_cdr(data, connection.msgtype)
             if codec is None:
                 assert message.format == "rgb8; jpeg compressed bgr8"
-                decoded.append(cv2.imdecode(message.data, cv2.IMREAD_COLOR)[..., ::-1])
+                picture = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+                assert picture is not None
+                decoded.append(picture[..., ::-1])
                 assert message.header.stamp.sec == len(decoded) - 1
             else:
                 assert (message.format, message.frame_id) == ("h264", "cam")

@@ -57,12 +57,43 @@ def test_what_lies_outside_the_recording_does_not_count():
     assert late.overall.values == 2
 
 
-def test_executed_commands_are_compared_on_the_time_of_the_recording():
+def rising():
+    """Three seconds at one radian or metre a second."""
     at = np.arange(0, 3 * S, 100 * MS)
-    then = CommandTrack(NAMES, T0 + at, np.tile(at[:, None] / S, (1, 14)))
+    return CommandTrack(NAMES, T0 + at, np.tile(at[:, None] / S, (1, 14)))
+
+
+def test_executed_commands_are_compared_on_the_time_of_the_recording():
     now = 5 * T0 + np.arange(0, 8 * S, 50 * MS)  # half the rate, 0.7 s of rest before
     positions = np.tile(((now - now[0] - 700 * MS) * 0.5 / S)[:, None] + 0.01, (1, 14))
-    deviation = compare_motion(then, NAMES, now, positions, began_ns=now[0] + 700 * MS, rate=0.5)
+    began_ns = now[0] + 700 * MS
+    deviation = compare_motion(
+        rising(), NAMES, now, positions, began_ns=began_ns, delay_ns=0, rate=0.5
+    )
     assert deviation.values == 117
     assert deviation.joints_mean_rad == pytest.approx(0.01)
     assert deviation.joints_max_rad == pytest.approx(0.01)
+
+
+def test_a_motion_that_was_delayed_is_compared_with_the_path():
+    now = T0 + np.arange(0, 4 * S, 50 * MS)
+    at_s = (now - T0) / S
+    delay_s = np.clip(at_s - 1.0, 0.0, 0.5)  # it stands still from 1 s to 1.5 s
+    positions = np.tile((at_s - delay_s)[:, None], (1, 14))
+    positions[now == T0 + 2 * S, 3] += 0.2
+    deviation = compare_motion(
+        rising(), NAMES, now, positions, began_ns=T0, delay_ns=500 * MS, rate=1.0
+    )
+    # From the end of the delay, since the first rows were on time, to the end of the motion.
+    assert deviation.values == 59
+    assert deviation.joints_rms_rad < 0.02
+    # The nearest command is 2/110 s later: 0.182 rad off, and ten times less in the carriages.
+    assert deviation.joints_max_rad == pytest.approx(0.182, abs=0.005)
+
+
+def test_nothing_executed_is_told_as_such():
+    deviation = compare_motion(
+        rising(), NAMES, np.zeros(0, np.int64), np.zeros((0, 14)), began_ns=1, delay_ns=0, rate=1.0
+    )
+    assert deviation.values == 0
+    assert np.isnan(deviation.joints_max_rad)

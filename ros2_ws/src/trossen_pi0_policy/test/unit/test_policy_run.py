@@ -174,6 +174,16 @@ def test_the_first_preparation_is_no_stall(kit):
     assert kit.result(run).message == "no chunk for 5 s: no answer and no new observation"
 
 
+def test_nothing_is_waited_for_before_ros_time_begins(kit):
+    run = kit.new_run()
+    run.release(0)
+    assert not run.wants_inference(0)
+    run.check(0, preparing=False)
+    run.check(START, preparing=False)
+    assert run.result is None
+    assert run.wants_inference(START)
+
+
 def test_no_stop_chunk_for_a_run_that_published_none(kit):
     assert kit.released().end(Outcome.STOPPED, "enough", START) is None
 

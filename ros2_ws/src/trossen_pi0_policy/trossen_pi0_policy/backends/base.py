@@ -131,6 +131,11 @@ class PolicyBackend(Protocol):
     needs_ground_truth: bool
     prefix_support: PrefixSupport = PrefixSupport.NONE
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What a learned policy says of itself, known after ``prepare``; else empty."""
+        return {}
+
     def prepare(self) -> None:
         """Makes the backend ready: connects, compiles, warms up. Does nothing when it is ready.
 

@@ -47,6 +47,11 @@ class OpenpiBackend(PolicyBackend):
             )
         )
 
+    @property
+    @override
+    def metadata(self) -> Mapping[str, Any]:
+        return self._client.metadata
+
     @override
     def prepare(self) -> None:
         if self._client.connected:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -65,6 +66,11 @@ class Pi0Backend(PolicyBackend):
         self._failures = 0
         self._warned = False
         self._interrupted = threading.Event()
+
+    @property
+    @override
+    def metadata(self) -> Mapping[str, Any]:
+        return {} if self._policy is None else self._policy.metadata
 
     @override
     def prepare(self) -> None:

@@ -19,7 +19,7 @@ FREE = [Mode.EXTERNAL_EFFORT] * 7
     "motion",
     [
         Reach(POSE, POSE + 0.3, 1.0, 2.0),
-        Swing(POSE, np.full(7, 0.2), np.linspace(0.2, 0.8, 7), 1.0),
+        Swing(POSE, np.full(7, 0.2), np.linspace(0.2, 0.8, 7, dtype=np.float64), 1.0),
     ],
 )
 def test_velocities_are_the_rates_of_the_positions(motion) -> None:

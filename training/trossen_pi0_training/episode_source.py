@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_data.bag_reader import EpisodeReader
 from trossen_pi0_data.frames import EpisodeFrames
 from trossen_pi0_data.streams import Track, read_joints
+from trossen_pi0_training.dataset import LeRobotFrames
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,10 @@ class EpisodeSource(Protocol):
         """Frames that could not be made, once ``frames`` has come to its end."""
         ...
 
+    def held(self) -> int:
+        """Frames that show the observation of one before, because a picture was lost or late."""
+        ...
+
     def missing_reasons(self) -> Sequence[str]:
         """Why they could not be made."""
         ...
@@ -154,7 +160,11 @@ class RecordedEpisode:
 
     def missing(self) -> int:
         """Frames that could not be made."""
-        return len(self._frames.counts.missing)
+        return len(self._frames.counts.lost)
+
+    def held(self) -> int:
+        """Frames that show the observation of one before."""
+        return self._frames.counts.held
 
     def missing_reasons(self) -> list[str]:
         """Why they could not be made."""
@@ -167,6 +177,63 @@ class RecordedEpisode:
     def motion(self) -> Motion | None:
         """The motion at 100 Hz."""
         return _motion(self._frames.commands, read_joints(self._reader, self._frames.joint_names))
+
+
+class DatasetEpisode:
+    """An episode of a LeRobot data set as an ``EpisodeSource``."""
+
+    outcome = "unknown"
+    topics: Mapping[str, TopicCount] = MappingProxyType({})
+
+    def __init__(self, data: LeRobotFrames, number: int) -> None:
+        """Args:
+        data: the data set.
+        number: of the episode, from 0.
+        """
+        self._data = data
+        self._span = data.episodes[number]
+        self.name = episode_name(number)
+        self.fps = float(data.fps)
+        self.prompt = "; ".join(self._span.tasks)
+        self.joint_names = data.joint_names
+        self.cameras = data.cameras
+        self.duration_s = self._span.length / self.fps
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """The frames of the episode."""
+        for index in range(self._span.length):
+            frame = self._data.frame(self._span.first + index)
+            yield SourceFrame(
+                frame.time_s,
+                frame.state.astype(np.float64),
+                frame.action.astype(np.float64),
+                frame.images,
+            )
+
+    def missing(self) -> int:
+        """None: a data set cannot tell."""
+        return 0
+
+    def held(self) -> int:
+        """None: a data set cannot tell."""
+        return 0
+
+    def missing_reasons(self) -> list[str]:
+        """None."""
+        return []
+
+    def problems(self) -> list[str]:
+        """None."""
+        return []
+
+    def motion(self) -> Motion | None:
+        """There is nothing finer than the frames."""
+        return None
+
+
+def episode_name(number: int) -> str:
+    """What an episode of a data set is called."""
+    return f"episode {number}"
 
 
 def _motion(commanded: Track, measured: Track, rate_hz: float = 100.0) -> Motion | None:

@@ -16,9 +16,6 @@ from trossen_pi0_training.convert_options import INTERRUPTED, Options
 from trossen_pi0_training.convert_plan import Candidate
 from trossen_pi0_training.shards import Frame, Origin
 
-TRIMMED_S = 0.5
-"""So much may be left out at the end of an episode, where its streams do not stop at once [s]."""
-
 _HARMLESS = ("the folder was renamed", "were dropped in recording", "the recorder's clock was")
 """Problems that frames show themselves, or that do not touch them."""
 
@@ -54,16 +51,14 @@ class Recording:
             TrossenPi0Error: it cannot be read.
         """
         joints = self._frames.dataset_joint_names
-        last = -1
         for frame in self._frames:
-            last = frame.index
             yield Frame(
                 select_joints(joints, frame.observation.state, _JOINTS),
                 select_joints(joints, frame.action, _JOINTS),
                 frame.observation.images,
             )
         counts = self._frames.counts
-        problem = _gap(counts, last, self._frames.fps, damaged=self._damaged)
+        problem = _gap(counts, self._frames.fps, damaged=self._damaged)
         if problem:
             raise DatasetError(problem)
         missing = set(counts.reasons())
@@ -75,9 +70,12 @@ class Recording:
             raise DatasetError("; ".join(bad))
         self.notes = notes
         if counts.missing:
-            self.notes.append(f"{len(counts.missing)} frames at the end were left out")
-        if counts.repeated:
-            self.notes.append(f"{counts.repeated} frames repeat the pictures of the one before")
+            at_begin, at_end = counts.first, counts.grid - 1 - counts.last
+            self.notes.append(
+                f"{at_begin} frames at the beginning and {at_end} at the end left out"
+            )
+        if counts.held:
+            self.notes.append(f"{counts.held} frames show the observation of one before")
 
 
 def open_recording(candidate: Candidate, options: Options) -> Recording:
@@ -124,18 +122,15 @@ def file_hashes(folder: Path) -> Mapping[str, str]:
     return hashes
 
 
-def _gap(counts: FrameCounts, last: int, fps: float, *, damaged: bool) -> str:
+def _gap(counts: FrameCounts, fps: float, *, damaged: bool) -> str:
     """What is missing between the frames, or too much at their end; empty when nothing is."""
-    inside = sorted(index for index in counts.missing if index < last)
+    lost = counts.lost
+    inside = [index for index in lost if index < counts.last]
     if inside:
-        why = counts.missing[inside[0]]
-        return (
-            f"{len(inside)} frames are missing inside, the first at {inside[0] / fps:.2f} s: {why}"
-        )
-    left_s = len(counts.missing) / fps
-    if left_s > TRIMMED_S and not damaged:
-        why = counts.missing[min(counts.missing)]
-        return f"no frames in the last {left_s:.2f} s: {why}"
+        begin_s, why = inside[0] / fps, lost[inside[0]]
+        return f"{len(inside)} frames are missing inside, the first at {begin_s:.2f} s: {why}"
+    if lost and not damaged:
+        return f"no frames in the last {len(lost) / fps:.2f} s: {lost[min(lost)]}"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""Looks at recorded episodes and writes an HTML report.
+"""Looks at recorded episodes or a LeRobot data set and writes an HTML report.
 
-python -m trossen_pi0_training.report EPISODES_DIR [--output DIR] [--jobs N] [--strict]
+python -m trossen_pi0_training.report DATASET [--output DIR] [--jobs N] [--strict]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,9 @@ from rich.progress import track
 from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_data.bag_reader import list_episodes
 from trossen_pi0_data.files import write_atomically
-from trossen_pi0_training.episode_source import RecordedEpisode
+from trossen_pi0_training import layout
+from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.episode_source import DatasetEpisode, RecordedEpisode, episode_name
 from trossen_pi0_training.survey import Survey, survey
 from trossen_pi0_training.warning_signs import Sign, alike, signs_of
 
@@ -48,12 +51,44 @@ class Findings:
         return not self.unreadable and not severe
 
 
-def look_at(folders: Sequence[Path], jobs: int = 1, console: Console | None = None) -> Findings:
+@dataclass(frozen=True)
+class EpisodePlace:
+    """Where an episode is.
+
+    Attributes:
+        folder: of the recording, or of the data set.
+        number: in the data set; None: a recording.
+    """
+
+    folder: Path
+    number: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the episode."""
+        return self.folder.name if self.number is None else episode_name(self.number)
+
+
+def find_episodes(root: Path) -> list[EpisodePlace]:
+    """The episodes of a data set, if the folder is one, else the recordings in it.
+
+    Raises:
+        TrossenPi0Error: there are none, or the data set is damaged.
+    """
+    if (root / layout.INFO).is_file():
+        episodes = LeRobotFrames(root).episodes
+        return [EpisodePlace(root, number) for number in range(len(episodes))]
+    return [EpisodePlace(folder) for folder in list_episodes(root)]
+
+
+def look_at(
+    places: Sequence[EpisodePlace], jobs: int = 1, console: Console | None = None
+) -> Findings:
     """Surveys episodes, several at a time with ``jobs`` processes; shows progress on a console."""
     console = console or Console(quiet=True)
-    results = _surveys(folders, min(jobs, len(folders)))
-    found = dict(track(results, "episodes", total=len(folders), console=console, transient=True))
-    episodes = [found[f.name] for f in folders]
+    results = _surveys(places, min(jobs, len(places)))
+    found = dict(track(results, "episodes", total=len(places), console=console, transient=True))
+    episodes = [found[place.name] for place in places]
     readable = [each for each in episodes if isinstance(each, Survey)]
     signs = {each.name: signs_of(each) for each in readable}
     for one, other in alike(readable):
@@ -67,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
-        folders = list_episodes(options.episodes)
-        findings = look_at(folders, options.jobs, console)
+        findings = look_at(find_episodes(options.episodes), options.jobs, console)
         output = Path(options.output or options.episodes)
         path = _write(findings, options.episodes, output)
     except (TrossenPi0Error, OSError) as error:
@@ -102,22 +136,30 @@ def _lines(findings: Findings) -> Iterator[str]:
             yield f"  {name}: {'warning' if sign.severe else 'note'}: {sign.kind}: {sign.text}"
 
 
-def _surveys(folders: Sequence[Path], jobs: int) -> Iterator[tuple[str, Survey | str]]:
+def _surveys(places: Sequence[EpisodePlace], jobs: int) -> Iterator[tuple[str, Survey | str]]:
     if jobs <= 1:
-        for folder in folders:
-            yield folder.name, _survey(folder)
+        for place in places:
+            yield place.name, _survey(place)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = {pool.submit(_survey, folder): folder.name for folder in folders}
+        futures = {pool.submit(_survey, place): place.name for place in places}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _survey(folder: Path) -> Survey | str:
+@lru_cache(maxsize=1)
+def _dataset(root: Path) -> LeRobotFrames:
+    """The data set of this process, whose tables are read once."""
+    return LeRobotFrames(root)
+
+
+def _survey(place: EpisodePlace) -> Survey | str:
     """The survey of an episode, or why there is none."""
     try:
-        return survey(RecordedEpisode(folder))
+        if place.number is None:
+            return survey(RecordedEpisode(place.folder))
+        return survey(DatasetEpisode(_dataset(place.folder), place.number))
     except TrossenPi0Error as error:
         return str(error)
 
@@ -125,9 +167,11 @@ def _survey(folder: Path) -> Survey | str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trossen_pi0_training.report",
-        description="Looks at recorded episodes and writes an HTML report.",
+        description="Looks at recorded episodes or a LeRobot data set; writes an HTML report.",
     )
-    parser.add_argument("episodes", type=Path, help="folder of episodes, or one episode")
+    parser.add_argument(
+        "episodes", type=Path, help="folder of episodes, one episode, or folder of a data set"
+    )
     parser.add_argument("--output", type=Path, help=f"folder of {FILE}; default: that of episodes")
     parser.add_argument("--jobs", type=_jobs, default=2, help="processes, default 2")
     parser.add_argument(

@@ -33,6 +33,7 @@ class Survey:
         topics: messages, rates and drops.
         missing: frames that could not be made.
         missing_reasons: why they could not, a text each.
+        held: frames that show the observation of one before.
         problems: what is wrong, a text each.
         times_s: of the frames, shape (n,) [s].
         state: measured, shape (n, joints) [rad; m for carriages].
@@ -53,6 +54,7 @@ class Survey:
     topics: Mapping[str, TopicCount]
     missing: int
     missing_reasons: tuple[str, ...]
+    held: int
     problems: tuple[str, ...]
     times_s: NDArray[np.float64]
     state: NDArray[np.float64]
@@ -120,6 +122,7 @@ def survey(source: EpisodeSource) -> Survey:
         topics=dict(source.topics),
         missing=source.missing(),
         missing_reasons=tuple(source.missing_reasons()),
+        held=source.held(),
         problems=tuple(source.problems()),
         times_s=np.array(frames.times_s),
         state=state,

@@ -23,6 +23,8 @@ _ALIKE = 1e-3  # largest difference between the commands of two episodes [rad; m
 _SWAPPED = 0.3  # least correlation of a wrist picture with the other arm
 _SWAPPED_BY = 0.2  # and by how much it exceeds that with its own
 _LATE_S = 0.05
+_HELD = 0.05  # share of frames that show the observation of one before
+_REASONS = 3
 _POINTS = 20
 
 
@@ -84,17 +86,22 @@ def _about_losses(episode: Survey) -> Iterator[Sign]:
     for problem in episode.problems:
         yield Sign("recording", problem)
     if episode.missing:
-        total, why = episode.missing + episode.frames, "; ".join(episode.missing_reasons)
+        total, reasons = episode.missing + episode.frames, episode.missing_reasons
+        more = len(reasons) - _REASONS
+        why = "; ".join([*reasons[:_REASONS], *([f"{more} other reasons"] if more > 0 else [])])
         text = f"{episode.missing} of {total} frames could not be made: {why}"
         yield Sign("missing frames", text)
-    for camera, offsets_s in episode.offsets_s.items():
-        worst = float(np.abs(offsets_s).max(initial=0.0))
-        if worst > _LATE_S / 2:
-            yield Sign(
-                "camera sync",
-                f"{camera}: a picture lies {worst * 1e3:.0f} ms from its joint state",
-                severe=False,
-            )
+    if episode.held:
+        share = episode.held / episode.frames
+        text = (
+            f"{episode.held} frames ({share:.1%}) show the observation of one before: pictures lack"
+        )
+        yield Sign("held frames", text, severe=share > _HELD)
+    worst = {c: float(np.abs(o).max(initial=0.0)) for c, o in episode.offsets_s.items()}
+    late = [f"{c} {o * 1e3:.0f} ms" for c, o in worst.items() if o > _LATE_S / 2]
+    if late:
+        text = f"pictures lie up to so far from their joint states: {', '.join(late)}"
+        yield Sign("camera sync", text, severe=False)
 
 
 def _motion(episode: Survey) -> Iterator[Sign]:

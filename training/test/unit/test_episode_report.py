@@ -110,7 +110,7 @@ def test_a_good_episode_has_no_signs(tmp_path):
         (
             {"shift_ns": {"cam_high": lambda _: -40_000_000}},
             "camera sync",
-            "cam_high: a picture lies 4",
+            "pictures lie up to so far from their joint states: cam_high 4",
         ),
     ],
 )
@@ -197,9 +197,11 @@ def test_the_report_is_one_page_with_all_episodes(episodes, tmp_path, capsys):
 
 
 def test_strict_ends_with_status_1_for_bad_episodes_only(episodes, tmp_path):
-    assert report.look_at([episodes / "good"]).is_good
-    assert not report.look_at([episodes / "swapped"]).is_good
-    assert not report.look_at([episodes / "good", episodes / "broken"]).is_good
+    assert report.look_at([report.EpisodePlace(episodes / "good")]).is_good
+    assert not report.look_at([report.EpisodePlace(episodes / "swapped")]).is_good
+    assert not report.look_at(
+        [report.EpisodePlace(episodes / name) for name in ("good", "broken")]
+    ).is_good
     output = ["--output", str(tmp_path / "out"), "--jobs", "1"]
     assert report.main([str(episodes / "swapped"), "--strict", *output]) == 1
     assert report.main([str(episodes / "broken"), *output]) == 1

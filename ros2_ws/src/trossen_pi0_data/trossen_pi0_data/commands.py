@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicHermiteSpline, PchipInterpolator
+from scipy.interpolate import CubicSpline
 
 from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.errors import EpisodeError, JointError
@@ -31,13 +31,11 @@ class CommandTrack:
         names: URDF joint names, one a column.
         stamps_ns: as stamped by the controller, ascending, shape (n,), ROS time [ns].
         positions: float64, shape (n, joints) [rad; m for carriages].
-        velocities: float64, shape (n, joints) [rad/s; m/s], of the commands; None: not recorded.
     """
 
     names: tuple[str, ...]
     stamps_ns: NDArray[np.int64]
     positions: NDArray[np.float64]
-    velocities: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if len(self.stamps_ns) < 2:
@@ -58,13 +56,12 @@ class CommandTrack:
                 f"{self._second(i):.2f} s, allowed are {LARGEST_GAP_S:g} s; choose a part of the "
                 "episode with start_s and duration_s"
             )
-        for label, values in (("positions", self.positions), ("velocities", self.velocities)):
-            if values is not None and not np.isfinite(values).all():
-                row, column = np.argwhere(~np.isfinite(values))[0]
-                raise EpisodeError(
-                    f"{label} of commands must be finite, got {values[row, column]} for "
-                    f"{self.names[column]} at {self._second(row):.2f} s"
-                )
+        if not np.isfinite(self.positions).all():
+            row, column = np.argwhere(~np.isfinite(self.positions))[0]
+            raise EpisodeError(
+                f"positions of commands must be finite, got {self.positions[row, column]} for "
+                f"{self.names[column]} at {self._second(row):.2f} s"
+            )
 
     @property
     def duration_ns(self) -> int:
@@ -74,8 +71,9 @@ class CommandTrack:
     def sample(self, times_ns: ArrayLike) -> NDArray[np.float64]:
         """Commanded positions at times after the first command [ns], shape (n, joints).
 
-        Between the commands a curve with their velocities; before the first and after the last
-        they stay.
+        Between the commands the smoothest curve through them, from rest to rest, with continuous
+        accelerations; before the first and after the last they stay. The recorded velocities are
+        not used: where the recording controller was late, positions moved on by less than those.
         """
         times_s = np.asarray(times_ns, dtype=np.float64) / NANOSECONDS
         return np.asarray(self._curve(np.clip(times_s, 0.0, self.duration_ns / NANOSECONDS)))
@@ -112,11 +110,9 @@ class CommandTrack:
             )
 
     @functools.cached_property
-    def _curve(self) -> CubicHermiteSpline | PchipInterpolator:
+    def _curve(self) -> CubicSpline:
         times_s = (self.stamps_ns - self.stamps_ns[0]) / NANOSECONDS
-        if self.velocities is None:
-            return PchipInterpolator(times_s, self.positions)
-        return CubicHermiteSpline(times_s, self.positions, self.velocities)
+        return CubicSpline(times_s, self.positions, bc_type="clamped")
 
     def _second(self, i: int) -> float:
         """Time of a command after the first [s]."""
@@ -147,20 +143,12 @@ def read_command_track(
     wanted = joints.urdf_names
     stamps: list[int] = []
     positions: list[NDArray[np.float64]] = []
-    velocities: list[NDArray[np.float64]] = []
     try:
         for message in reader.messages([COMMAND_TOPIC], start_ns, end_ns):
             state = reader.decode(message)
             names = urdf_names(reader.info, state.name)
             stamps.append(stamp_of(state))
             positions.append(select_joints(names, state.position, wanted))
-            if len(state.velocity):
-                velocities.append(select_joints(names, state.velocity, wanted))
-        return CommandTrack(
-            wanted,
-            np.array(stamps, dtype=np.int64),
-            np.array(positions),
-            np.array(velocities) if len(velocities) == len(positions) else None,
-        )
+        return CommandTrack(wanted, np.array(stamps, dtype=np.int64), np.array(positions))
     except (EpisodeError, JointError) as error:
         raise EpisodeError(f"{where}: {error}") from error

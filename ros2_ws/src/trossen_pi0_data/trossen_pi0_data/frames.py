@@ -31,6 +31,9 @@ FPS = 30.0
 COMMAND_GAP_NS = NANOSECONDS // 2
 """Commands further apart than this are not joined, and hold no longer [ns]."""
 
+TRIMMED_S = 0.5
+"""So much may lack at the end of an episode, whose streams do not stop all at once [s]."""
+
 _LIVE = PolicyParameters()
 _UNSEEN = np.zeros((1, 1, 3), np.uint8)
 
@@ -43,19 +46,22 @@ class FrameSettings:
         fps: frames a second [Hz].
         sync_tolerance_s: largest distance between a picture and the joint state [s].
         max_observation_age_s: largest age of the joint state and of each camera's picture [s].
-        max_uses: how often in a row an observation may serve; more mean that a camera stands still.
+        max_hold_s: for so long an observation also stands for the frames after it that have none of
+            their own, because a picture was lost or late [s].
     """
 
     fps: float = FPS
     sync_tolerance_s: float = _LIVE.sync_tolerance_s
     max_observation_age_s: float = _LIVE.max_observation_age_s
-    max_uses: int = 2
+    max_hold_s: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("fps", "sync_tolerance_s", "max_observation_age_s", "max_uses"):
+        for name in ("fps", "sync_tolerance_s", "max_observation_age_s"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 raise EpisodeError(f"{name} must be greater than 0, got {value}")
+        if not (np.isfinite(self.max_hold_s) and self.max_hold_s >= 0):
+            raise EpisodeError(f"max_hold_s must be 0 or more, got {self.max_hold_s}")
 
     @property
     def tolerances(self) -> SyncTolerances:
@@ -79,7 +85,8 @@ class Frame:
         index: on the grid, from 0; an index that is left out has no frame.
         time_ns: when the policy would have looked, ROS time [ns].
         observation: what it would have seen.
-        action: command in force at the observation's stamp, shape (joints,) [rad; m for carriages].
+        action: command in force at the observation's stamp, and for a held observation later by as
+            much as the frame is, shape (joints,) [rad; m for carriages].
     """
 
     index: int
@@ -95,23 +102,51 @@ class FrameCounts:
     Attributes:
         grid: times at which a frame was due.
         frames: that were made.
-        repeated: of these, with the observation of the frame before.
+        held: of these, with the observation of a frame before.
         missing: index of each time without a frame -> why.
+        first: index of the first frame; -1: there is none.
+        last: index of the last frame; -1: there is none.
+        trimmed: so many may lack at the end without a word.
     """
 
     grid: int = 0
     frames: int = 0
-    repeated: int = 0
+    held: int = 0
     missing: dict[int, str] = field(default_factory=dict)
+    first: int = -1
+    last: int = -1
+    trimmed: int = 0
+
+    @property
+    def lost(self) -> dict[int, str]:
+        """Index -> why, of the frames that lack between others, or at the end for too long.
+
+        Before the first frame the episode has not begun: nothing has been commanded yet.
+        """
+        end = self.grid - 1 - self.last > self.trimmed
+        return {
+            index: why
+            for index, why in self.missing.items()
+            if self.first < index and (end or index < self.last)
+        }
 
     def reasons(self) -> list[str]:
-        """Why frames are missing, a text each with how many."""
-        counts = Counter(_kind(reason) for reason in self.missing.values())
-        first = {_kind(reason): index for index, reason in reversed(self.missing.items())}
+        """Why frames were lost, a text each with how many."""
+        lost = self.lost
+        counts = Counter(_kind(reason) for reason in lost.values())
+        first = {_kind(reason): index for index, reason in reversed(lost.items())}
         return [
-            f"{count} frames are missing, the first is {first[kind]}: {self.missing[first[kind]]}"
+            f"{count} frames are missing, the first is {first[kind]}: {lost[first[kind]]}"
             for kind, count in counts.items()
         ]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """An observation, and the time of the grid at which it was new [ns]."""
+
+    seen: Observation
+    tick_ns: int
 
 
 class EpisodeFrames:
@@ -121,6 +156,7 @@ class EpisodeFrames:
     assembler of the live policy node. At each time of the grid the observation is the one that the
     node would have made then. Its action is the command in force at the observation's stamp, where
     a chunk's first row is due in live execution, joined by straight lines between the commands.
+    Where a picture was lost the observation before is held for a moment; the actions go on.
 
     The grid begins half a period after the first complete observation, so that pictures may come
     early or late by as much and each frame has its own. Iterating reads the episode once and holds
@@ -210,7 +246,7 @@ class EpisodeFrames:
             pictures: False: black pictures of one pixel stand for them, which is much faster where
                 joints, actions and stamps are enough; a damaged JPEG is not noticed then.
         """
-        self.counts = FrameCounts()
+        self.counts = FrameCounts(trimmed=round(TRIMMED_S * self.settings.fps))
         self._refusals.clear()
         self._newest.clear()
         tolerances = self.settings.tolerances
@@ -221,14 +257,14 @@ class EpisodeFrames:
         }
         start_ns: int | None = None
         now_ns = 0
-        last: tuple[int, int] = (-1, 0)
+        last: _Look | None = None
         for message in self.reader.messages([JOINTS_TOPIC, *by_topic]):
             now_ns = message.log_ns - self._clock_ns
             while start_ns is not None and (tick_ns := self._tick_ns(start_ns)) < now_ns:
                 frame, last = self._frame(assembler, tick_ns, last)
                 self.counts.grid += 1
                 if frame is not None:
-                    self.counts.frames += 1
+                    self._count(frame.index)
                     yield frame
             self._feed(assembler, message, by_topic.get(message.topic), now_ns, pictures=pictures)
             if start_ns is None and _is_ready(assembler, now_ns):
@@ -268,27 +304,35 @@ class EpisodeFrames:
             self._refusals[f"{camera or JOINTS_TOPIC}: {kind}: {error}"] += 1
 
     def _frame(
-        self, assembler: ObservationAssembler, tick_ns: int, last: tuple[int, int]
-    ) -> tuple[Frame | None, tuple[int, int]]:
-        """The frame of a tick, if there is one; stamp and uses of the newest observation."""
+        self, assembler: ObservationAssembler, tick_ns: int, last: _Look | None
+    ) -> tuple[Frame | None, _Look | None]:
+        """The frame of a tick, if there is one, and the newest observation."""
         index = self.counts.grid
         try:
             seen = assembler.assemble(tick_ns, self.prompt)
+            why = ""
         except ObservationError as error:
-            self.counts.missing[index] = str(error)
-            return None, last
-        uses = last[1] + 1 if seen.stamp_ns == last[0] else 1
-        if uses > self.settings.max_uses:
+            seen, why = None, str(error)
+        if seen is not None and (last is None or seen.stamp_ns != last.seen.stamp_ns):
+            last = _Look(seen, tick_ns)
+        if last is None or tick_ns - last.tick_ns > self.settings.max_hold_s * NANOSECONDS:
             behind = min(self._newest, key=lambda c: self._newest[c], default=JOINTS_TOPIC)
-            self.counts.missing[index] = f"{behind}: nothing new has come"
-            return None, (seen.stamp_ns, uses)
-        action = self.commands.at(seen.stamp_ns, COMMAND_GAP_NS)
+            self.counts.missing[index] = why or f"{behind}: nothing new has come"
+            return None, last
+        held_ns = tick_ns - last.tick_ns
+        action = self.commands.at(last.seen.stamp_ns + held_ns, COMMAND_GAP_NS)
         if action is None:
             limit_s = COMMAND_GAP_NS / NANOSECONDS
             self.counts.missing[index] = f"commands: none within {limit_s:g} s before"
-            return None, (seen.stamp_ns, uses)
-        self.counts.repeated += uses > 1
-        return Frame(index, tick_ns, seen, action), (seen.stamp_ns, uses)
+            return None, last
+        self.counts.held += held_ns > 0
+        return Frame(index, tick_ns, seen or last.seen, action), last
+
+    def _count(self, index: int) -> None:
+        """A frame was made."""
+        self.counts.frames += 1
+        self.counts.first = index if self.counts.first < 0 else self.counts.first
+        self.counts.last = index
 
 
 def _is_ready(assembler: ObservationAssembler, now_ns: int) -> bool:

@@ -34,9 +34,8 @@ def track(seconds=3.0, speed=1.0):
     phase = np.pi * at / seconds
     shape = np.linspace(0.2, 0.6, 14) * np.tile([1, 1, 1, 1, 1, 1, 0.02], 2) * speed
     positions = REST + shape * np.sin(phase)[:, None] ** 2
-    velocities = shape * np.sin(2 * phase)[:, None] * np.pi / seconds
     stamps = 1_600_000_000 * S + np.round(at * S).astype(np.int64)
-    return CommandTrack(NAMES, stamps, positions, velocities)
+    return CommandTrack(NAMES, stamps, positions)
 
 
 class Bench:

@@ -71,7 +71,7 @@ def test_a_good_episode_has_a_frame_for_each_picture(tmp_path):
     made = list(frames)
     assert [frame.index for frame in made] == list(range(len(made)))
     assert frames.problems == []
-    assert (frames.counts.grid, frames.counts.frames, frames.counts.repeated) == (30, 30, 0)
+    assert (frames.counts.grid, frames.counts.frames, frames.counts.held) == (30, 30, 0)
     stamps = [frame.observation.image_stamps_ns["cam_high"] for frame in made]
     assert stamps == [BEGAN_NS + round(i * NANOSECONDS / 30) for i in range(30)]
     assert frames.expected == 30
@@ -118,13 +118,48 @@ def test_without_pictures_the_rest_is_the_same(tmp_path):
 def test_a_camera_that_stops_half_way_costs_the_frames_after_it(tmp_path):
     frames = frames_of(tmp_path, seconds=2.0, stop_s={"/cam_low/color/image_raw": 1.0})
     made = list(frames)
-    assert made[-1].index == 30
-    assert frames.counts.repeated == 1
+    assert made[-1].index == 35
+    assert frames.counts.held == 6
     assert frames.counts.grid == 60
-    assert frames.counts.frames == 31
+    assert frames.counts.frames == 36
     still, old = frames.counts.reasons()
-    assert still == "7 frames are missing, the first is 31: cam_low: nothing new has come"
+    assert still == "2 frames are missing, the first is 36: cam_low: nothing new has come"
     assert old.startswith("22 frames are missing, the first is 38: cam_low: newest picture is 0.3")
+
+
+def test_a_lost_picture_holds_the_observation_while_the_actions_go_on(tmp_path):
+    lost = {"cam_low": lambda i: -400 * MS if 10 <= i < 13 else 0}  # too old to be taken
+    frames = frames_of(tmp_path, shift_ns=lost)
+    made = list(frames)
+    assert [frame.index for frame in made] == list(range(30))
+    assert (frames.counts.held, frames.counts.lost) == (3, {})
+    stamps = [frame.observation.stamp_ns for frame in made]
+    assert len(set(stamps[9:13])) == 1
+    episode = Episode("one")
+    for i in range(9, 13):
+        late_s = (made[i].time_ns - made[9].time_ns) / NANOSECONDS
+        at = (stamps[9] - BEGAN_NS) / NANOSECONDS + late_s
+        wanted = episode.positions(at, 0.1)
+        np.testing.assert_allclose(
+            made[i].action, [wanted[n] for n in frames.joint_names], atol=1e-4
+        )
+
+
+def test_frames_before_the_first_command_are_no_loss(tmp_path):
+    folder = Episode("one").write(tmp_path)
+    frames = EpisodeFrames(EpisodeReader(folder))
+    begins_ns = BEGAN_NS + 500 * MS
+    after = frames.commands.stamps_ns >= begins_ns
+    frames.commands = Track(
+        frames.commands.names,
+        frames.commands.stamps_ns[after],
+        frames.commands.log_ns[after],
+        frames.commands.positions[after],
+    )
+    made = list(frames)
+    assert made[0].index == frames.counts.first == 15
+    assert len(frames.counts.missing) == 15
+    assert frames.counts.lost == {}
 
 
 def test_stamps_out_of_order_are_counted_and_change_nothing(tmp_path):
@@ -163,7 +198,7 @@ def test_episodes_without_joints_or_commands_have_no_frames(tmp_path, topic):
 
 
 def test_commands_that_stop_cost_the_frames_after_them(tmp_path):
-    frames = frames_of(tmp_path, seconds=2.0, stop_s={"/arm_controller/command": 1.0})
+    frames = frames_of(tmp_path, seconds=2.2, stop_s={"/arm_controller/command": 1.0})
     made = list(frames)
     assert made[-1].index == 44
     assert "commands: none within 0.5 s before" in frames.problems[0]

@@ -71,8 +71,9 @@ def test_executed_commands_are_compared_on_the_time_of_the_recording():
         rising(), NAMES, now, positions, began_ns=began_ns, delay_ns=0, rate=0.5
     )
     assert deviation.values == 117
-    assert deviation.joints_mean_rad == pytest.approx(0.01)
-    assert deviation.joints_max_rad == pytest.approx(0.01)
+    # The curve through the commands begins and ends at rest: it leaves the line there.
+    assert deviation.joints_mean_rad == pytest.approx(0.01, abs=3e-4)
+    assert deviation.joints_rms_rad == pytest.approx(0.01, abs=1e-3)
 
 
 def test_a_motion_that_was_delayed_is_compared_with_the_path():

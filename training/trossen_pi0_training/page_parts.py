@@ -17,6 +17,7 @@ body { font: 14px/1.45 system-ui, sans-serif; color: #1d242b; max-width: 1240px;
 h1 { font-size: 1.5em; margin-bottom: 0.2em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; margin: 0.6em 0 } img { max-width: 100% }
 th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #dde2e7; text-align: left }
+td { vertical-align: top } td:not(:last-child) { white-space: nowrap }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 .severe { color: #a31f1f } .mild { color: #6b5a12 } .good { color: #24713f }
 .cameras { display: flex; flex-wrap: wrap; gap: 0.8em; margin: 0.6em 0 }

@@ -21,6 +21,10 @@ from trossen_pi0_training.survey import Survey, is_gripper
 from trossen_pi0_training.warning_signs import Sign, joint_limits
 
 
+_FOLDED = 15
+"""More notes than these are folded away."""
+
+
 def render(
     title: str,
     episodes: Sequence[Survey],
@@ -78,9 +82,13 @@ def _warnings(signs: Mapping[str, Sequence[Sign]]) -> str:
     ]
     if not rows:
         return '<p class="good">None.</p>'
-    rows.sort(key=lambda row: not row[0])
-    classes = ["severe" if severe else "mild" for severe, _ in rows]
-    return table(["episode", "what", "why"], [row for _, row in rows], classes)
+    head = ["episode", "what", "why"]
+    severe = [row for is_severe, row in rows if is_severe]
+    mild = [row for is_severe, row in rows if not is_severe]
+    parts = [table(head, severe, ["severe"] * len(severe))] if severe else []
+    notes = table(head, mild, ["mild"] * len(mild)) if mild else ""
+    parts.append(details(f"{len(mild)} notes", notes) if len(mild) > _FOLDED else notes)
+    return "".join(parts)
 
 
 def _figures(episodes: Sequence[Survey]) -> Iterable[str]:

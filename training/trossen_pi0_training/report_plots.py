@@ -104,6 +104,7 @@ def plot_durations(episodes: Sequence[Survey]) -> str:
         [episode.duration_s for episode in episodes],
         color=[colours.get(episode.outcome, "#8a949e") for episode in episodes],
     )
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylabel("duration [s]", fontsize=7)
     axis.set_xlabel("episode; green: success, red: failure, grey: unknown", fontsize=7)
     axis.tick_params(labelsize=7)

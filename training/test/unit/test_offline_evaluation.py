@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,10 @@ def action_of(index):
 class Line(Source):
     """An episode whose joints move evenly; ``gaps`` have no frame."""
 
-    def __init__(self, frames=12, gaps=(), fails_at=None, prompt="go"):
+    def __init__(self, frames=12, gaps=(), fails_at=None, prompt="go", held=()):
         self.name, self.prompt, self.outcome = "line", prompt, "success"
         self.expected, self.cameras = frames, ("cam_high",)
-        self.gaps, self.fails_at = gaps, fails_at
+        self.gaps, self.fails_at, self.held = gaps, fails_at, held
 
     def commands(self):
         return np.array([action_of(i) for i in range(self.expected)])
@@ -50,7 +51,8 @@ class Line(Source):
                 raise EpisodeError("the file is damaged")
             if i not in self.gaps:
                 state = action_of(i) - SPEED  # one frame behind its command
-                yield Row(i, i / 30, state, action_of(i), lambda i=i, s=state: self._see(i, s))
+                observe = partial(self._see, i, state)
+                yield Row(i, i / 30, state, action_of(i), observe, i not in self.held)
 
     def missing(self):
         return len(self.gaps)
@@ -122,6 +124,14 @@ def test_rows_without_a_frame_are_not_judged():
     np.testing.assert_allclose(found.scores.errors[POLICY].curve, np.tile(SPEED, (ROWS, 1)))
     assert (found.episodes[0].frames, found.episodes[0].missing) == (9, 3)
     assert found.episodes[0].notes == ["a note"]
+
+
+def test_no_question_is_asked_twice():
+    """Where a picture was lost the observation before is held: its rows are judged all the same."""
+    oracle = Oracle()
+    found = run(Line(held=(4, 5)), policy=oracle)
+    assert [frame for _, frame in oracle.asked] == [0, 6, 10]
+    np.testing.assert_array_equal(found.scores.errors[POLICY].rows, [3, 3, 2, 2, 2])
 
 
 def test_samples_have_a_mean_a_best_and_a_spread():

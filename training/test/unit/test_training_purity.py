@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = "trossen_pi0_training.report, trossen_pi0_training.report_page"
+MODULES = (
+    "trossen_pi0_training.report, trossen_pi0_training.report_page, "
+    "trossen_pi0_training.offline.command, trossen_pi0_training.offline.page"
+)
 PROGRAM = f"""
 import sys
 import {MODULES}

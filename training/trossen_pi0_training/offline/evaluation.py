@@ -233,7 +233,7 @@ class _Walk:
             frames += 1
             self._actions[row.index] = row.action
             most = self._options.max_frames
-            if row.index >= due and (not most or asked < most):
+            if row.fresh and row.index >= due and (not most or asked < most):
                 self._ask(row)
                 due, asked = row.index + stride, asked + 1
             while self._pending and self._pending[0].frame + self.horizon - 1 <= row.index:

@@ -51,7 +51,6 @@ def render(
         ours: its figures.
         others: label -> figures of other evaluations.
     """
-    name = ours["policy"]["source"]
     parts = [_summary(ours), paragraph(f"{_EXPLANATION} {_LIMITS}")]
     parts.extend(_unlike(ours, others))
     if ours["left_out"]:
@@ -70,13 +69,14 @@ def render(
     if found.worst.moments:
         parts.append(section("Worst moments", _worst(found, ours)))
     parts.append(section("Time of the answers", _timing(ours)))
-    return page(f"Offline evaluation of {name}", parts, _STYLE)
+    return page(f"Offline evaluation of {_name(ours)}", parts, _STYLE)
 
 
 def _summary(ours: Mapping[str, Any]) -> str:
     settings, predictors = ours["settings"], ours["predictors"]
     error, resting = predictors[POLICY]["normalised"], predictors[HOLD]["normalised"]
-    asked = f"every {settings['stride']} frames, {settings['samples']} chunks at each"
+    samples = settings["samples"]
+    asked = f"every {settings['stride']} frames, {samples} chunk{'s' * (samples > 1)} at each"
     rows = [
         ["policy", f"{ours['policy']['source']} ({_told(ours['policy']['metadata'])})"],
         ["cameras", ", ".join(settings["cameras"])],
@@ -88,6 +88,14 @@ def _summary(ours: Mapping[str, Any]) -> str:
     if missing:
         rows.append(["missing", f"the model also takes {', '.join(missing)}"])
     return table([], rows)
+
+
+def _name(ours: Mapping[str, Any]) -> str:
+    """Of the policy, as short as it can be recognised."""
+    source = ours["policy"]["source"].rstrip("/")
+    if ours["policy"]["kind"] == "server":
+        return source
+    return "/".join(source.split("/")[-2:])
 
 
 def _told(metadata: Mapping[str, Any]) -> str:

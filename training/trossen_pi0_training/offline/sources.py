@@ -38,6 +38,8 @@ class Row:
         state: measured positions, shape (joints,) [rad; m for carriages].
         action: commanded positions, likewise.
         observe: what the policy sees; pictures may be read only then. Valid until the next row.
+        fresh: False where the observation is that of a frame before, held over a lost picture. The
+            node does not ask twice with one observation.
     """
 
     index: int
@@ -45,6 +47,7 @@ class Row:
     state: NDArray[np.float64]
     action: NDArray[np.float64]
     observe: Callable[[], Observation]
+    fresh: bool = True
 
 
 class Source(Protocol):
@@ -122,19 +125,22 @@ class RecordedSource(Source):
 
     @override
     def rows(self) -> Iterator[Row]:
+        last_ns = -1
         for frame in self._frames:
             seen = self._observation(frame)
+            fresh, last_ns = seen.stamp_ns != last_ns, seen.stamp_ns
             yield Row(
                 frame.index,
                 frame.index / self._frames.fps,
                 seen.state,
                 self._select(frame.action),
                 lambda seen=seen: seen,
+                fresh,
             )
 
     @override
     def missing(self) -> int:
-        return len(self._frames.counts.missing)
+        return len(self._frames.counts.lost)
 
     @override
     def notes(self) -> list[str]:

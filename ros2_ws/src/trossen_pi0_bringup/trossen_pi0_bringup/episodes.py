@@ -7,24 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import rclpy
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
+from typing_extensions import override
 
+from trossen_pi0_bringup.operator_node import OUTCOMES, OperatorNode, Watch
 from trossen_pi0_bringup.recording import EpisodeRecording
 from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_core.errors import ImageError
 from trossen_pi0_msgs.action import MoveTo, RunPolicy
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
-from trossen_pi0_msgs.srv import ResetSim
 from trossen_pi0_policy.state import PREPARING
-from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import image_to_rgb
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
 
@@ -34,16 +31,6 @@ STAGES = {
     if name.startswith("STAGE_")
 }
 """Names of the stages of the task by their numbers."""
-
-_OUTCOMES = {
-    RunPolicy.Result.DONE: "done",
-    RunPolicy.Result.TIMEOUT: "timeout",
-    RunPolicy.Result.STOPPED: "stopped",
-    RunPolicy.Result.FAILED: "failed",
-}
-
-Watch = Callable[[], None]
-"""Called while something is waited for; raises to end the waiting."""
 
 
 @dataclass
@@ -75,8 +62,8 @@ class EpisodeResult:
     recording: EpisodeRecording = field(default_factory=EpisodeRecording)
 
 
-class EpisodeRunner:
-    """A ROS node on a thread of its own; its methods are called by one other thread."""
+class EpisodeRunner(OperatorNode):
+    """Runs one episode after the other."""
 
     def __init__(self, image_topics: dict[str, str]) -> None:
         """Joins the ROS graph.
@@ -84,28 +71,23 @@ class EpisodeRunner:
         Args:
             image_topics: camera name -> topic, for the video.
         """
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("episode_runner")
-        self._recording = EpisodeRecording()
+        super().__init__("episode_runner")
+        self._recording = EpisodeRecording(changed=self.changed)
         self._video: MosaicVideo | None = None
         self._subscribe()
         self._image_topics = image_topics
         self._image_subscriptions: list[Any] = []
-        self._reset = self._node.create_client(ResetSim, "/sim/reset")
-        self._run = ActionClient(self._node, RunPolicy, "/policy/run")
-        self._move = ActionClient(self._node, MoveTo, "/arm_controller/move_to")
+        self._move = ActionClient(self.node, MoveTo, "/arm_controller/move_to")
         self._goal: ClientGoalHandle | None = None
-        self._callbacks = CallbackThread(self._node)
-        self._callbacks.start()
+        self.listen()
 
+    @override
     def close(self) -> None:
         """Stops a run that is under way and leaves the graph."""
         if self._goal is not None:
             self._goal.cancel_goal_async()
         self.end_video()
-        self._callbacks.stop()
-        self._node.destroy_node()
-        rclpy.try_shutdown()
+        super().close()
 
     @property
     def recording(self) -> EpisodeRecording:
@@ -115,7 +97,7 @@ class EpisodeRunner:
     # Streams ------------------------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        subscribe = self._node.create_subscription
+        subscribe = self.node.create_subscription
         subscribe(JointState, "/arm_controller/command", self._on_command, COMMANDS)
         subscribe(JointState, "/joint_states", self._on_joints, COMMANDS)
         subscribe(ActionChunk, "/policy/action_chunk", self._on_chunk, COMMANDS)
@@ -150,19 +132,19 @@ class EpisodeRunner:
                 try:
                     video.update(camera, image_to_rgb(message))
                 except ImageError as error:
-                    self._node.get_logger().warning(f"{camera}: {error}", throttle_duration_sec=5.0)
+                    self.node.get_logger().warning(f"{camera}: {error}", throttle_duration_sec=5.0)
 
             return take
 
         self._image_subscriptions = [
-            self._node.create_subscription(Image, topic, taker(camera), image_qos("best_effort", 1))
+            self.node.create_subscription(Image, topic, taker(camera), image_qos("best_effort", 1))
             for camera, topic in self._image_topics.items()
         ]
 
     def end_video(self) -> None:
         """Ends the video, if there is one."""
         for subscription in self._image_subscriptions:
-            self._node.destroy_subscription(subscription)
+            self.node.destroy_subscription(subscription)
         self._image_subscriptions = []
         if self._video is not None:
             self._video.close()
@@ -176,12 +158,12 @@ class EpisodeRunner:
         Raises:
             StackError: which are missing after ``timeout_s``.
         """
-        deadline = time.monotonic() + timeout_s
-        while missing := self._missing():
-            watch()
-            if time.monotonic() > deadline:
-                raise StackError(f"after {timeout_s:g} s there is still no {', no '.join(missing)}")
-            self._wait(0.1)
+        self.wait_for(
+            lambda: not self._missing(),
+            timeout_s,
+            watch,
+            lambda: f"there is still no {', no '.join(self._missing())}",
+        )
 
     def _missing(self) -> list[str]:
         seen = self._recording
@@ -225,27 +207,29 @@ class EpisodeRunner:
         Raises:
             StackError: the stack did not answer.
         """
-        self._reset_sim(seed, variant, watch)
+        self.reset_sim(seed, variant, watch)
         if begin is not None:
             begin()
         recording = self._recording = EpisodeRecording(
-            begun_ns=self._node.get_clock().now().nanoseconds,
+            changed=self.changed,
+            begun_ns=self.node.get_clock().now().nanoseconds,
             controller=self._recording.controller,
             policy=self._recording.policy,
         )
-        handle = self._start_run(max_duration_s, prompt, watch)
-        future = self._request(handle.get_result_async, watch)
+        goal = RunPolicy.Goal(max_duration_s=max_duration_s, prompt=prompt)
+        handle, future = self.start_run(goal, watch, self._policy_reason)
+        self._goal = handle
         decided_s: float | None = None
         deadline = time.monotonic() + max_duration_s + 60.0
         while not future.done():
             watch()
-            self._wait(0.1)
+            self.pause(0.1)
             now = time.monotonic()
             sim = recording.sim
             if sim is not None and (sim.success or sim.failed) and decided_s is None:
                 decided_s = now
             if decided_s is not None and now > decided_s + settle_s:
-                self._request(handle.cancel_goal_async, watch)
+                self.request(handle.cancel_goal_async, watch)
                 decided_s = float("inf")
             if now > deadline:
                 raise StackError("the policy's run did not end")
@@ -259,34 +243,15 @@ class EpisodeRunner:
             StackError: they do not get there.
         """
         goal = MoveTo.Goal(pose=pose)
-        answer = self._request(lambda: self._move.send_goal_async(goal), watch)
-        handle = self._await(answer, 10.0, watch, "move of the arms")
-        future = self._request(handle.get_result_async, watch)
-        result = self._await(future, timeout_s, watch, "move of the arms").result
+        sent = self.request(lambda: self._move.send_goal_async(goal), watch)
+        handle = self.answer(sent, watch, "move of the arms")
+        future = self.request(handle.get_result_async, watch)
+        result = self.answer(future, watch, "move of the arms", timeout_s).result
         if not result.success:
             raise StackError(f"the arms do not move to pose {pose!r}: {result.message}")
 
-    def _reset_sim(self, seed: int, variant: str, watch: Watch) -> None:
-        answer = self._await(
-            self._reset.call_async(ResetSim.Request(seed=seed, variant=variant)),
-            10.0,
-            watch,
-            "reset",
-        )
-        if not answer.success:
-            raise StackError(f"the simulation refused the reset: {answer.message}")
-
-    def _start_run(self, max_duration_s: float, prompt: str, watch: Watch) -> ClientGoalHandle:
-        goal = RunPolicy.Goal(max_duration_s=max_duration_s, prompt=prompt)
-        answer = self._request(lambda: self._run.send_goal_async(goal), watch)
-        handle = self._await(answer, 10.0, watch, "run of the policy")
-        if not handle.accepted:
-            policy = self._recording.policy
-            raise StackError(
-                f"the policy refused to run: {policy.reason if policy else 'it gave no reason'}"
-            )
-        self._goal = handle
-        return handle
+    def _policy_reason(self) -> str:
+        return self._recording.policy.reason if self._recording.policy else ""
 
     def _judge(
         self, recording: EpisodeRecording, seed: int, variant: str, future: Future
@@ -295,7 +260,7 @@ class EpisodeRunner:
         assert answer is not None
         run = answer.result
         result = EpisodeResult(seed, variant, recording=recording)
-        result.outcome = _OUTCOMES.get(run.outcome, str(run.outcome))
+        result.outcome = OUTCOMES.get(run.outcome, str(run.outcome))
         if answer.status == GoalStatus.STATUS_ABORTED:
             result.outcome = "failed"
         result.message, result.duration_s, result.chunks = run.message, run.duration_s, run.chunks
@@ -310,22 +275,3 @@ class EpisodeRunner:
                 f"{run.message}"
             )
         return result
-
-    def _request(self, send: Callable[[], Future], watch: Watch) -> Future:
-        """Has the callback thread send a request of the action client; returns its future."""
-        return self._await(self._callbacks.call(send), 10.0, watch, "call of the action client")
-
-    def _await(self, future: Future, timeout_s: float, watch: Watch, what: str) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while not future.done():
-            watch()
-            if time.monotonic() > deadline:
-                raise StackError(f"no answer to the {what} within {timeout_s:g} s")
-            self._wait(0.02)
-        return future.result()
-
-    def _wait(self, seconds: float) -> None:
-        if self._callbacks.failure is not None:
-            raise StackError(f"a callback failed: {self._callbacks.failure!r}")
-        with self._recording.changed:
-            self._recording.changed.wait(seconds)

@@ -18,6 +18,7 @@ from typing import Any
 
 from trossen_pi0_bringup.arguments import REPLAY, Arguments, own_argument
 from trossen_pi0_bringup.nodes import NodeSpec
+from trossen_pi0_bringup.operator_node import OUTCOMES
 from trossen_pi0_bringup.replay_nodes import (
     REPLAY_LAUNCH_ARGUMENTS,
     replay_plan,
@@ -58,12 +59,6 @@ _ENDED = (ReplayStatus.FINISHED, ReplayStatus.STOPPED, ReplayStatus.FAILED)
 _LAST_CHUNK_S = 1.0  # for a chunk of the last observation
 _SETTLE_S = 4.0  # for the object to come to rest
 _SPARE_S = 60.0
-_OUTCOMES = {
-    RunPolicy.Result.DONE: "done",
-    RunPolicy.Result.TIMEOUT: "timeout",
-    RunPolicy.Result.STOPPED: "stopped",
-    RunPolicy.Result.FAILED: "failed",
-}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -141,7 +136,7 @@ def _observations(run: StackCommand, plan: ReplayPlan, operator: ReplayOperator)
             run.watch()
             operator.pause(0.05)
     policy = operator.end_run(handle, result, run.watch)
-    outcome = _OUTCOMES.get(policy.outcome, str(policy.outcome))
+    outcome = OUTCOMES.get(policy.outcome, str(policy.outcome))
     run.say(
         f"replay {status.position_s:.1f} of {status.duration_s:.1f} s, {status.messages} messages, "
         f"lag {status.lag_s:.2f} s; policy {outcome}: {policy.chunks} chunks, {policy.message}"

@@ -21,12 +21,16 @@ from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ReplayParameters, from_values, specs
 from trossen_pi0_core.parameters.replay import ACTIONS, OBSERVATIONS
-from trossen_pi0_data.replay_plan import ReplayPlan, plain_topic, plan_replay
+from trossen_pi0_data.episode_info import CameraInfo
+from trossen_pi0_data.plain_bag import JOINTS_TOPIC
+from trossen_pi0_data.replay_plan import ReplayPlan, plan_replay
 
 REPLAY_LAUNCH_FILE = "replay.launch.py"
 
 TRUTH_TOPIC = "/sim/ground_truth"
 """What the scripted expert sees; recorded in simulation."""
+
+_FASTEST_POLICY = 10.0
 
 _OF_REPLAY = ("episode", "mode", "waits", "rate", "start_s", "duration_s", "loop", "topics")
 
@@ -114,29 +118,46 @@ def replay_specs(arguments: Arguments) -> list[NodeSpec]:
 def _replay(arguments: Arguments, plan: ReplayPlan) -> NodeSpec:
     parameters = arguments.node_parameters(REPLAY)
     parameters["episode"] = str(Path(parameters["episode"]).expanduser().resolve())
-    if _backend(arguments, plan) == "expert" and TRUTH_TOPIC not in plan.topics:
-        parameters["topics"] = (*plan.topics, TRUTH_TOPIC)
+    if plan.track is None and not arguments["alone"]:
+        heard = [JOINTS_TOPIC, *(plan.published[each.topic] for each in _cameras(plan).values())]
+        if _backend(arguments, plan) == "expert":
+            heard.append(TRUTH_TOPIC)
+            parameters["topics"] = tuple(dict.fromkeys([*plan.topics, TRUTH_TOPIC]))
+        parameters["awaits"] = tuple(heard)
     return suite_node(arguments, REPLAY, "trossen_pi0_data", "replay_node", parameters)
 
 
 def _policy(arguments: Arguments, plan: ReplayPlan) -> NodeSpec:
-    cameras = {c: plan.reader.info.cameras[c] for c in CAMERAS if c in plan.reader.info.cameras}
-    if not cameras:
+    cameras = _cameras(plan)
+    if not cameras or JOINTS_TOPIC not in plan.topics:
         raise ParameterError(
-            f"episode: {plan.reader.folder} has none of the cameras {list(CAMERAS)} for the "
-            "policy; alone:=true plays it without one"
+            f"topics: the policy needs {JOINTS_TOPIC} and one of the cameras {list(CAMERAS)}, "
+            f"{list(plan.topics)} are played; alone:=true plays them without a policy"
+        )
+    if not 0.0 < arguments["rate"] <= _FASTEST_POLICY:
+        raise ParameterError(
+            f"rate: {arguments['rate']:g} lies outside (0, {_FASTEST_POLICY:g}]: the policy node "
+            "takes a faster clock for one that was set; alone:=true plays at any rate"
         )
     parameters = arguments.node_parameters(POLICY)
     parameters |= {
         "backend": _backend(arguments, plan),
         "cameras": tuple(cameras),
-        "camera_topics": tuple(plain_topic(each.topic) for each in cameras.values()),
+        "camera_topics": tuple(plan.published[each.topic] for each in cameras.values()),
         "start_pose": "",  # there are no arms
         "use_sim_time": True,
     }
     if "prompt" not in arguments.given and plan.reader.info.prompt:
         parameters["prompt"] = plan.reader.info.prompt
     return suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", parameters)
+
+
+def _cameras(plan: ReplayPlan) -> dict[str, CameraInfo]:
+    """Cameras of the policy that the episode has and that are played."""
+    there = plan.reader.info.cameras
+    return {
+        name: there[name] for name in CAMERAS if name in there and there[name].topic in plan.topics
+    }
 
 
 def _arms(arguments: Arguments) -> list[NodeSpec]:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.errors import ChunkRejectedError
@@ -294,7 +294,7 @@ class ActionReplay:
     def _rows_per_chunk(self) -> int:
         return max(2, self._settings.chunk_ns // self._settings.row_ns)
 
-    def _rows(self, times_ns: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _rows(self, times_ns: ArrayLike) -> NDArray[np.float64]:
         """Commands at these episode times, inside the limits, shape (n, joints) [rad; m]."""
         rows = self._track.sample(times_ns)
         return np.clip(rows, self._limits.lower, self._limits.upper)

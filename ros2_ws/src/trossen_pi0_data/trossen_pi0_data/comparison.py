@@ -70,8 +70,8 @@ class ChunkComparison:
 def compare_chunks(chunks: Iterable[ActionChunk], track: CommandTrack) -> ChunkComparison:
     """Compares chunks with the commands at the times at which their rows are due."""
     used = 0
-    differences = [np.zeros((0, len(track.names)))]
-    aheads = [np.zeros(0)]
+    differences: list[NDArray[np.float64]] = [np.zeros((0, len(track.names)))]
+    aheads: list[NDArray[np.float64]] = [np.zeros(0)]
     for chunk in chunks:
         due_ns = chunk.t_first_ns + np.arange(chunk.horizon) * chunk.period_ns
         times_ns = due_ns - track.stamps_ns[0]

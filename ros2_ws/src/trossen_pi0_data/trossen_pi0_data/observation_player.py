@@ -20,13 +20,15 @@ from trossen_pi0_core.parameters import ReplayParameters
 from trossen_pi0_core.parameters.replay import CLOCK_TOPIC
 from trossen_pi0_data.bag_reader import BagMessage
 from trossen_pi0_data.playback import Playback
-from trossen_pi0_data.replay_plan import ReplayPlan, plain_topic
+from trossen_pi0_data.replay_plan import ReplayPlan
 from trossen_pi0_data.replay_types import image_of
 from trossen_pi0_data.streams import PictureReader
 from trossen_pi0_msgs.msg import ReplayStatus
 from trossen_pi0_ros.convert import time_msg
 
 THREAD_NAME = "replay"
+
+_STREAMING = (ReplayStatus.PLAYING, ReplayStatus.PAUSED)
 
 _DEPTH = 10
 _RECORDED = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
@@ -67,6 +69,7 @@ class ObservationPlayer:
         self.step_ns = round(parameters.step_s * NANOSECONDS)
         self._node = node
         self._plan = plan
+        self._awaits = parameters.awaits
         self._cameras = dict(plan.decoded)
         self._pictures: dict[str, PictureReader] = {}
         self._clock_period_ns = round(NANOSECONDS / parameters.clock_rate)
@@ -80,19 +83,19 @@ class ObservationPlayer:
         self._unreadable = 0
         self._publishers: dict[str, Publisher] = {}
         for topic, cls in classes.items():
-            self._publishers[topic] = node.create_publisher(cls, self._name(topic), _RECORDED)
+            self._publishers[topic] = node.create_publisher(cls, plan.published[topic], _RECORDED)
         self._clock = node.create_publisher(Clock, CLOCK_TOPIC, _CLOCK)
         self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
 
     @property
     def topic_names(self) -> list[str]:
         """What it publishes on, with /clock."""
-        return [CLOCK_TOPIC, *(self._name(topic) for topic in self._publishers)]
+        return [CLOCK_TOPIC, *self._plan.published.values()]
 
     @property
     def playing(self) -> bool:
-        """Whether it is under way, also in a pause."""
-        return self.state in (ReplayStatus.PLAYING, ReplayStatus.PAUSED)
+        """Whether it is under way, also in a pause, or waits for subscribers."""
+        return self.state == ReplayStatus.STARTING or self.state in _STREAMING
 
     @property
     def position_s(self) -> float:
@@ -119,8 +122,8 @@ class ObservationPlayer:
                 return self.reason  # it has failed and cannot go on
             self._rewind()
             self.loops = self.messages = self._unreadable = self._playback.lag_ns = 0
-            self._playback.resume(time.monotonic_ns())
-            self._enter(ReplayStatus.PLAYING)
+            self._enter(ReplayStatus.STARTING)
+            self._begin_if_heard()
         return ""
 
     def stop(self, reason: str, *, failed: bool = False) -> str:
@@ -213,9 +216,12 @@ class ObservationPlayer:
         with self._changed:
             if self._restart:
                 return None
+            if self.state == ReplayStatus.STARTING:
+                self._begin_if_heard()
             now_ns = time.monotonic_ns()
             due_ns = message.log_ns if message else self._plan.end_ns - 1
-            wait_ns = self._playback.wait_ns(due_ns, now_ns) if self.playing else None
+            streams = self.state in _STREAMING
+            wait_ns = self._playback.wait_ns(due_ns, now_ns) if streams else None
             if wait_ns != 0:
                 self._tell_time(min(self._playback.position_ns(now_ns), due_ns), now_ns)
                 stands = wait_ns is None
@@ -231,6 +237,19 @@ class ObservationPlayer:
             if not self._restart:
                 self._playback.published(due_ns, time.monotonic_ns())
             return next(self._source, None)
+
+    def _begin_if_heard(self) -> None:
+        """Under the lock: lets time pass once everybody who is waited for subscribes."""
+        unheard = [
+            name
+            for topic, name in self._plan.published.items()
+            if name in self._awaits and not self._publishers[topic].get_subscription_count()
+        ]
+        if unheard:
+            self._enter(ReplayStatus.STARTING, f"nobody subscribes to {unheard} yet")
+            return
+        self._playback.resume(time.monotonic_ns())
+        self._enter(ReplayStatus.PLAYING)
 
     def _end(self, end_ns: int, now_ns: int) -> None:
         """Under the lock: nothing is left to play."""
@@ -297,7 +316,3 @@ class ObservationPlayer:
         if self._pictures:
             for message in reader.messages([*self._pictures], start_ns - NANOSECONDS, start_ns):
                 self._pictures[message.topic].picture(message)
-
-    def _name(self, topic: str) -> str:
-        """What a recorded topic is published on."""
-        return plain_topic(topic) if topic in self._cameras else topic

@@ -46,6 +46,12 @@ class ReplayPlan:
     track: CommandTrack | None = None
 
     @property
+    def published(self) -> dict[str, str]:
+        """Each of the topics, and the name that it is published under."""
+        decoded = dict(self.decoded)
+        return {each: plain_topic(each) if each in decoded else each for each in self.topics}
+
+    @property
     def name(self) -> str:
         """Of the episode."""
         return self.reader.info.name
@@ -66,7 +72,7 @@ def plan_replay(parameters: ReplayParameters) -> ReplayPlan:
     """Opens the episode and checks that it can be replayed as the parameters say.
 
     Raises:
-        ParameterError: no episode is named, or start_s lies behind its end.
+        ParameterError: no episode is named, start_s lies behind its end, or awaits names others.
         EpisodeError: the episode cannot be read, or lacks what is needed.
     """
     if not parameters.episode:
@@ -80,6 +86,11 @@ def plan_replay(parameters: ReplayParameters) -> ReplayPlan:
         return ReplayPlan(reader, start_ns, end_ns, track=track)
     topics, decoded = _topics(reader, parameters.topics)
     plan = ReplayPlan(reader, start_ns, end_ns, topics, decoded)
+    unknown = sorted(set(parameters.awaits) - set(plan.published.values()))
+    if unknown:
+        raise ParameterError(
+            f"awaits: {unknown} are not published, {sorted(plan.published.values())} are"
+        )
     if next(plan.messages(), None) is None:
         raise EpisodeError(
             f"{reader.folder}: no messages of {list(topics)} in this part of the episode"

@@ -23,7 +23,12 @@ def specs(*words):
 def test_observations_go_to_a_policy_on_the_episodes_clock(folder):
     nodes = specs(f"episode:={folder}", "rate:=2.0", "execution:=blocking")
     assert list(nodes) == ["replay", "policy"]
-    assert nodes["replay"].parameters == {"episode": str(folder), "rate": 2.0}
+    pictures = tuple(f"/{c}/color/image_raw" for c in CAMERAS)
+    assert nodes["replay"].parameters == {
+        "episode": str(folder),
+        "rate": 2.0,
+        "awaits": ("/joint_states", *pictures),
+    }
     policy = nodes["policy"].parameters
     assert policy["use_sim_time"] is True
     assert policy["start_pose"] == ""
@@ -31,7 +36,7 @@ def test_observations_go_to_a_policy_on_the_episodes_clock(folder):
     assert policy["prompt"] == "hand it over"
     assert policy["execution"] == "blocking"
     assert policy["cameras"] == CAMERAS
-    assert policy["camera_topics"] == tuple(f"/{c}/color/image_raw" for c in CAMERAS)
+    assert policy["camera_topics"] == pictures
     assert [file.name for file in nodes["replay"].parameter_files] == ["replay.yaml"]
 
 
@@ -53,8 +58,17 @@ def test_actions_go_to_real_arms(folder):
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("192.168.1.5", "192.168.1.4")
 
 
-def test_the_replay_node_can_be_started_alone(folder):
-    assert list(specs(f"episode:={folder}", "alone:=true")) == ["replay"]
+def test_the_replay_node_can_be_started_alone_at_any_rate(folder):
+    nodes = specs(f"episode:={folder}", "alone:=true", "rate:=0.0")
+    assert list(nodes) == ["replay"]
+    assert "awaits" not in nodes["replay"].parameters
+
+
+def test_a_policy_gets_the_cameras_that_are_played(folder):
+    topics = "topics:=[/joint_states,/cam_high/color/image_raw]"
+    nodes = specs(f"episode:={folder}", topics)
+    assert nodes["policy"].parameters["cameras"] == ("cam_high",)
+    assert nodes["replay"].parameters["awaits"] == ("/joint_states", "/cam_high/color/image_raw")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +78,10 @@ def test_the_replay_node_can_be_started_alone(folder):
         (["mode:=actions", "backend:=pi0"], ParameterError, r"\['backend'\]: only for mode 'obser"),
         (["backend:=expert"], ParameterError, "has no /sim/ground_truth"),
         (["start_s:=3.0"], ParameterError, "start_s: 3 s lies behind the end"),
+        (["rate:=0.0"], ParameterError, r"rate: 0 lies outside \(0, 10\]"),
+        (["rate:=20.0"], ParameterError, r"rate: 20 lies outside \(0, 10\]"),
+        (["topics:=[/joint_states]"], ParameterError, "the policy needs /joint_states and"),
+        (["topics:=[/cam_low/color/image_raw]"], ParameterError, "one of the cameras"),
         (["topics:=[/none]"], EpisodeError, r"no messages of \['/none'\]"),
     ],
 )

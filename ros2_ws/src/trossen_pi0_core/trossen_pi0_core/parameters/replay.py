@@ -43,6 +43,9 @@ class ReplayParameters:
     topics: tuple[str, ...] = parameter(
         (), "observations: topics to publish; empty: pictures, camera infos and joint states."
     )
+    awaits: tuple[str, ...] = parameter(
+        (), "observations: published topics that must have a subscriber before the start."
+    )
     clock_rate: float = parameter(
         100.0, "observations: rate of /clock in real time [Hz].", low=1.0, high=1000.0
     )
@@ -70,7 +73,7 @@ class ReplayParameters:
         60.0, "actions: longest motion to the first pose [s].", low=1.0, high=600.0
     )
     silence_s: float = parameter(
-        1.0, "actions: ends when the arm controller is silent for longer [s].", low=0.2, high=60.0
+        2.0, "actions: ends when the arm controller is silent for longer [s].", low=0.2, high=60.0
     )
 
     @property
@@ -93,6 +96,6 @@ class ReplayParameters:
                 f"rate: {self.rate:g} lies outside [{_SLOWEST_ACTIONS}, {_FASTEST_ACTIONS}], "
                 "which is allowed for mode 'actions'"
             )
-        for name in ("loop", "topics"):
+        for name in ("loop", "topics", "awaits"):
             if getattr(self, name):
                 raise ParameterError(f"{name}: only for mode 'observations'")

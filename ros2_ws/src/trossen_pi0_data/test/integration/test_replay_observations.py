@@ -83,7 +83,9 @@ class Listener:
         assert client.wait_for_service(DEADLINE_S)
         future = client.call_async(Trigger.Request())
         wait_until(future.done, f"an answer of /replay/{name}")
-        return future.result().success, future.result().message
+        answer = future.result()
+        assert answer is not None
+        return answer.success, answer.message
 
     def state(self, state, deadline_s=DEADLINE_S):
         def reached():
@@ -328,6 +330,23 @@ def test_a_stop_ends_it_in_the_middle(ros, folder):
     assert listener.state(ReplayStatus.STOPPED).reason == "stopped by the operator"
     wait_until(lambda: still_clock(listener), "a clock that stands still")
     assert listener.count < 200
+
+
+def test_it_waits_for_those_who_shall_listen(ros, tmp_path):
+    folder = Episode("one", seconds=0.5, cameras=("cam_high",), size=(48, 64)).write(tmp_path)
+    topics = ["/joint_states", "/arm_controller/command"]
+    ros.replay(folder, topics=topics, awaits=["/arm_controller/command"])
+    listener = ros.listener
+    assert listener.call("start") == (True, "")
+    waiting = listener.state(ReplayStatus.STARTING)
+    assert waiting.reason == "nobody subscribes to ['/arm_controller/command'] yet"
+    wait_until(lambda: still_clock(listener), "a clock that stands still")
+    assert listener.count == 0
+    heard = []
+    late = ros.node("late")
+    late.create_subscription(JointState, "/arm_controller/command", heard.append, EVERYTHING)
+    listener.state(ReplayStatus.FINISHED)
+    wait_until(lambda: len(heard) == 50, "every command")
 
 
 def test_recorded_pictures_are_not_mixed_with_the_present(ros, folder):

@@ -35,7 +35,7 @@ def track(seconds=3.0, speed=1.0):
     shape = np.linspace(0.2, 0.6, 14) * np.tile([1, 1, 1, 1, 1, 1, 0.02], 2) * speed
     positions = REST + shape * np.sin(phase)[:, None] ** 2
     stamps = 1_600_000_000 * S + np.round(at * S).astype(np.int64)
-    return CommandTrack(NAMES, stamps, positions)
+    return CommandTrack(NAMES, stamps, np.asarray(positions, np.float64))
 
 
 class Bench:

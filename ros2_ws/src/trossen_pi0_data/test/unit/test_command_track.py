@@ -22,7 +22,7 @@ def swing(times_s):
     """A motion inside the limits, from rest."""
     at = np.asarray(times_s)[:, None]
     shape = np.linspace(0.5, 1.5, 14) * np.tile([1, 1, 1, 1, 1, 1, 0.01], 2)
-    return REST + 0.4 * shape * np.sin(0.5 * np.pi * at) ** 2
+    return np.asarray(REST + 0.4 * shape * np.sin(0.5 * np.pi * at) ** 2, np.float64)
 
 
 def track(times_s=None, **changes):

@@ -60,6 +60,7 @@ def test_a_truncated_episode_is_played_as_far_as_it_goes(tmp_path):
         ({"mode": "actions", "loop": True}, ParameterError, "loop: only for mode 'observations'"),
         ({"mode": "actions", "rate": 0.0}, ParameterError, r"rate: 0 lies outside \[0\.05, 2"),
         ({"mode": "actions", "rate": 3.0}, ParameterError, r"rate: 3 lies outside \[0\.05, 2"),
+        ({"awaits": ("/nothing",)}, ParameterError, r"awaits: \['/nothing'\] are not published"),
         ({"topics": ("/clock",)}, ParameterError, "/clock is made by the replay node itself"),
     ],
 )

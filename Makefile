@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert evaluate lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -63,6 +63,15 @@ test-slow: setup  ## the slow tests
 format: setup  ## format the code and repair what the linter can
 	tools/run ruff check --fix-only
 	tools/run ruff format
+
+report: setup  ## look at episodes or a data set: make report DATASET=episodes
+	@exec tools/run python -m trossen_pi0_training.report '$(DATASET)' $(ARGS)
+
+convert: setup  ## make a LeRobot data set: make convert EPISODES=episodes REPO_ID=lab/handover ARGS="--format v2.1"
+	@exec tools/run python -m trossen_pi0_training.convert --episodes '$(EPISODES)' --repo-id '$(REPO_ID)' $(ARGS)
+
+evaluate: setup  ## judge a policy on recorded episodes: make evaluate EPISODES=episodes CHECKPOINT=...
+	@exec tools/run python -m trossen_pi0_training.offline --episodes '$(EPISODES)' --checkpoint '$(CHECKPOINT)' $(ARGS)
 
 lerobot-env:  ## make an environment with lerobot and torch: make lerobot-env ARGS=v2.1 (v3.0)
 	@$(BOOTSTRAP) lerobot-env $(ARGS)

@@ -181,7 +181,7 @@ def _manifest(
 
 def _software(options: Options) -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version()}
-    for name in ("trossen-pi0-training", "av", "pyarrow", "numpy", "mcap", "rosbags"):
+    for name in ("trossen_pi0_data", "av", "pyarrow", "numpy", "mcap", "rosbags"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # used from its sources

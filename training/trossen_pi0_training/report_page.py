@@ -20,7 +20,6 @@ from trossen_pi0_training.page_parts import (
 from trossen_pi0_training.survey import Survey, is_gripper
 from trossen_pi0_training.warning_signs import Sign, joint_limits
 
-
 _FOLDED = 15
 """More notes than these are folded away."""
 

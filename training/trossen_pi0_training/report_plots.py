@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from trossen_pi0_training.plot_parts import ACTION, STATE, data_uri, short_name
@@ -104,7 +105,7 @@ def plot_durations(episodes: Sequence[Survey]) -> str:
         [episode.duration_s for episode in episodes],
         color=[colours.get(episode.outcome, "#8a949e") for episode in episodes],
     )
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylabel("duration [s]", fontsize=7)
     axis.set_xlabel("episode; green: success, red: failure, grey: unknown", fontsize=7)
     axis.tick_params(labelsize=7)

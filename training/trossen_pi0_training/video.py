@@ -77,8 +77,8 @@ class VideoWriter:
         if error is None:
             self.close()
         elif self._container is not None:  # the file is of no use, and so is what closing it says
-            with contextlib.suppress(FFmpegError):
-                self._container.close()
+            with contextlib.suppress(FFmpegError, DatasetError):
+                self.close()  # the AV1 encoder complains of one that was not drained
 
     def _open(self, shape: tuple[int, ...]) -> None:
         height, width = shape[:2]

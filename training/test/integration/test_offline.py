@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,16 +40,17 @@ def home(tmp_path_factory):
     shuffled = [NAMES[i] for i in np.random.default_rng(0).permutation(14)]
     Episode("a", seconds=SECONDS, seed=1).write(folder / "episodes")
     other = Episode("b", seconds=SECONDS, seed=25, prompt="put it back", joint_names=shuffled)
-    other.write(folder / "episodes")
+    info = other.write(folder / "episodes") / "episode.json"
+    told = json.loads(info.read_text())
+    for key in ("joint_names", "dataset_joint_names"):
+        told[key] = told[key][7:] + told[key][:7]
+    info.write_text(json.dumps(told))
     write_seeded_checkpoint(folder / "tiny" / "5")
     return folder
 
 
 class Recorded(ServedPolicy):
     """Answers with the very actions that follow in the episode whose state it is shown."""
-
-    metadata: ClassVar[dict[str, Any]] = {"config": "recorded", "cameras": ["cam_high"]}
-    max_batch = 1
 
     def __init__(self, *folders: Path, joints: int = 14, off: float = 0.0) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -62,6 +63,14 @@ class Recorded(ServedPolicy):
             states = np.array([f.observation.state[columns] for f in each], np.float32)
             actions = np.array([f.action[columns] for f in each], np.float32)
             self._known.append((states, actions))
+
+    @property
+    def metadata(self):
+        return {"config": "recorded", "cameras": ["cam_high"]}
+
+    @property
+    def max_batch(self):
+        return 1
 
     def prepare(self, request):
         return request
@@ -230,8 +239,8 @@ def test_a_data_set_has_the_figures_of_its_episodes(home):
         url = f"ws://127.0.0.1:{server.port}"
         _, bags = run(home, "--server", url, "--worst", "1")
         words = ("--dataset", str(root), "--server", url, "--worst", "1")
-        _, found = run(home, *words, episodes=None)
-        status, _ = run(home, *words, "--rate", "50", episodes=None)
+        _, found = run(home, *words, episodes="")
+        status, _ = run(home, *words, "--rate", "50", episodes="")
     assert status == 1  # of another rate
     assert [each["name"] for each in found["episodes"]] == [f"{root}/0", f"{root}/1"]
     assert [each["prompt"] for each in found["prompts"]] == ["grab the red cube", "put it back"]

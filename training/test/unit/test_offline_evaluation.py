@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import Observation
 from trossen_pi0_core.errors import BackendError, DatasetError, EpisodeError, ParameterError
@@ -27,10 +28,10 @@ from trossen_pi0_training.offline.sources import JOINTS, Row, Source
 
 OPTIONS = Options(episodes=(Path("x"),), server="ws://x", stride=4, worst=2, execute=(0, 2))
 ROWS = 5
-SPEED = np.linspace(0.01, 0.14, 14)
+SPEED = np.linspace(0.01, 0.14, 14, dtype=np.float64)
 
 
-def action_of(index):
+def action_of(index: int) -> NDArray[np.float64]:
     return SPEED * index
 
 
@@ -42,7 +43,7 @@ class Line(Source):
         self.expected, self.cameras = frames, ("cam_high",)
         self.gaps, self.fails_at, self.held = gaps, fails_at, held
 
-    def commands(self):
+    def commands(self) -> NDArray[np.float64]:
         return np.array([action_of(i) for i in range(self.expected)])
 
     def rows(self):
@@ -72,7 +73,7 @@ class Oracle:
         self.wrong, self.rows = wrong or (0.0,), rows
         self.asked = []
 
-    def chunks(self, episode, frame, seen):
+    def chunks(self, episode, frame, seen) -> NDArray[np.float64]:
         assert seen.stamp_ns == frame
         self.asked.append((episode, frame))
         chunk = np.array([action_of(frame + k) for k in range(self.rows)])

@@ -258,5 +258,5 @@ def parse_command_line(words: list[str]) -> dict[str, str]:
 
 def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ""
+    hint = f", did you mean {close[0]!r}?" if close else "."
     return f"unknown argument {name!r}{hint} Known are: {', '.join(known)}"

@@ -99,12 +99,14 @@ class ProgrammedBackend:
     prefix_support = PrefixSupport.NONE
 
     def __init__(self):
+        self.metadata = {}
         self.on_prepare = lambda: None
         self.on_infer = lambda _: Inference(np.zeros((20, 2)))
         self.calls = []
         self.requests = []
         self.threads = set()
         self.interrupted = threading.Event()
+        self.metadata: dict[str, object] = {}
 
     def _called(self, name):
         self.calls.append(name)

@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fixtures.bags import Episode
-from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
-from trossen_pi0_training import report
+from fixtures.handovers import Handover
 from trossen_pi0_training.episode_source import Motion, RecordedEpisode
 from trossen_pi0_training.survey import Survey, lags, survey
 from trossen_pi0_training.warning_signs import alike, joint_limits, signs_of
-
-SECONDS = 4.0
-TEXTURE = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-
-
-@dataclass
-class Handover(Episode):
-    """The left arm moves, then the right one; each closes its gripper. Options spoil it."""
-
-    seconds: float = SECONDS
-    lag_s: float = 0.1
-    swapped: bool = False
-    frozen: str = ""
-    held: float | None = None
-    clipped: bool = False
-    idle_s: float = 0.0
-    grips: tuple[bool, bool] = (True, True)
-    still: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def positions(self, time_s: float, lead_s: float = 0.0) -> dict[str, float]:
-        at = max(0.0, time_s + (self.lag_s if lead_s else 0.0) - self.idle_s)
-        half = (self.seconds - self.idle_s) / 2
-        values: dict[str, float] = {}
-        for arm, prefix in enumerate(JointMap().urdf_prefixes):
-            begins = min(max(at - arm * half, 0.0), half + arm)
-            turned = 0.0 if self.still else begins + 0.02 * self.seed * np.sin(begins)
-            for i in range(JOINTS_PER_ARM - 1):
-                values[f"{prefix}joint_{i}"] = 0.8 + 0.2 * np.sin(1.5 * turned + 0.1 * i)
-            closed = 0.015 * np.sin(1.5 * turned) ** 2 if self.grips[arm] else 0.0
-            values[f"{prefix}left_carriage_joint"] = 0.03 - closed
-        if self.clipped:
-            values["follower_right_joint_3"] = 1.5707
-        return values
-
-    def picture(self, camera: str, number: int):
-        time_s = 1.0 if camera == self.frozen and number > 30 else number / 30
-        values = self.positions(time_s)
-        prefixes = list(JointMap().urdf_prefixes)
-        if "wrist" in camera:
-            own = prefixes[("right" in camera) != self.swapped]
-            prefixes = [own]
-        turned = sum(v for k, v in values.items() if k.startswith(tuple(prefixes)))
-        return np.roll(TEXTURE, round(40 * turned), axis=1)
 
 
 def kinds(folder: Path) -> list[str]:
@@ -164,52 +116,3 @@ def test_the_limits_are_those_of_the_arms():
     assert lower[:2].tolist() == [0.0, 0.0]
     assert upper[:2].tolist() == [3.1415, 0.04]
     assert np.isnan(upper[2])
-
-
-@pytest.fixture
-def episodes(tmp_path):
-    folder = tmp_path / "episodes"
-    Handover("good", prompt='grab <b>it</b> & "go"').write(folder)
-    Handover("swapped", swapped=True, seed=1).write(folder)
-    Episode("no_joints", stop_s={"/joint_states": 0.0}).write(folder)
-    Episode("empty", seconds=0.0).write(folder)
-    broken = Episode("broken").write(folder)
-    (broken / "broken_0.mcap").write_bytes(b"nothing")
-    return folder
-
-
-def test_the_report_is_one_page_with_all_episodes(episodes, tmp_path, capsys):
-    assert report.main([str(episodes), "--output", str(tmp_path / "out"), "--jobs", "1"]) == 0
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    for name in ("good", "swapped", "no_joints", "empty", "broken"):
-        assert name in page
-    assert "grab &lt;b&gt;it&lt;/b&gt; &amp; &quot;go&quot;" in page
-    assert "<b>it</b>" not in page
-    assert "it is no MCAP file" in page
-    assert "no_joints has no usable joint states" in page
-    sources = re.findall(r'(?:src|href)="([^"]{0,22})', page)
-    assert len(sources) == 4 + 2 * (4 * 3 + 1)
-    assert all(source.startswith("data:image/") for source in sources)
-    said = capsys.readouterr().err
-    assert "2 episodes, 240 frames" in said
-    assert "swapped: warning: swapped wrists: cam_left_wrist moves with the right arm" in said
-    assert "empty: cannot be read" in said
-
-
-def test_strict_ends_with_status_1_for_bad_episodes_only(episodes, tmp_path):
-    assert report.look_at([report.EpisodePlace(episodes / "good")]).is_good
-    assert not report.look_at([report.EpisodePlace(episodes / "swapped")]).is_good
-    assert not report.look_at(
-        [report.EpisodePlace(episodes / name) for name in ("good", "broken")]
-    ).is_good
-    output = ["--output", str(tmp_path / "out"), "--jobs", "1"]
-    assert report.main([str(episodes / "swapped"), "--strict", *output]) == 1
-    assert report.main([str(episodes / "broken"), *output]) == 1
-
-
-def test_without_an_episode_there_is_no_report(tmp_path, capsys):
-    assert report.main([str(tmp_path)]) == 1
-    assert "there is no episode in" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SystemExit):
-        report.main([str(tmp_path), "--jobs", "none"])

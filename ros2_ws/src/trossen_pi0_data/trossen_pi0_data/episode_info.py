@@ -43,7 +43,8 @@ class CameraInfo:
         width: of its pictures [pixels]; 0 when none came.
         height: likewise.
         encoding: of its pictures before any compression, such as rgb8; None when none came.
-        compression: None (sensor_msgs/Image), ``jpeg`` (sensor_msgs/CompressedImage).
+        compression: None (sensor_msgs/Image), ``jpeg`` (sensor_msgs/CompressedImage) or
+            ``h264`` (foxglove_msgs/CompressedVideo).
     """
 
     topic: str

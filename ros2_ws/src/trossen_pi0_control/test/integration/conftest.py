@@ -166,18 +166,24 @@ class Operator:
         self.chunks = self.node.create_publisher(ActionChunkMsg, "/policy/action_chunk", COMMANDS)
         self.mover = ActionClient(self.node, MoveTo, f"{topic}/move_to")
         self._chunk_id = 0
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
+            while not self._stopping.is_set():
+                self._executor.spin_once()
         except ExternalShutdownException:
             return
 
     def close(self) -> None:
-        self._executor.shutdown(timeout_sec=5.0)
+        self._stopping.set()
+        # A task ends spin_once: rclpy has a race where an executor is shut down while it spins.
+        self._executor.create_task(lambda: None)
         self._thread.join(5.0)
+        assert not self._thread.is_alive()
+        self._executor.shutdown()
         self.mover.destroy()
         self.node.destroy_node()
         self.context.try_shutdown()

@@ -79,13 +79,15 @@ def record(job: dict[str, Any]) -> dict[str, Any]:
 
     cameras: list[str] = job["cameras"]
     keys = {camera: f"observation.images.{camera}" for camera in cameras}
-    shapes = {camera: job["features"][keys[camera]]["shape"] for camera in cameras}
+    # The library compares shapes with those of arrays: JSON's lists are not equal to them.
+    features = {k: {**f, "shape": tuple(f["shape"])} for k, f in job["features"].items()}
+    shapes = {camera: features[keys[camera]]["shape"] for camera in cameras}
     arguments = dict(job.get("options", {}))
     started = time.perf_counter()
     data = LeRobotDataset.create(
         job["repo_id"],
         fps=job["fps"],
-        features=job["features"],
+        features=features,
         root=Path(job["root"]),
         **arguments,
     )

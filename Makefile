@@ -55,7 +55,7 @@ test: setup  ## all tests but the slow ones: nodes, simulated robot, tools
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-faults: setup  ## break the running stack in a hundred ways; prints a table
-	$(PYTEST) ros2_ws/src/trossen_pi0_bringup/test/faults $(ARGS)
+	$(PYTEST) --verbose ros2_ws/src/trossen_pi0_bringup/test/faults $(ARGS)
 
 test-slow: setup  ## the slow tests
 	$(PYTEST) -m slow $(ARGS)

@@ -85,9 +85,10 @@ class Campaign:
         assert not running or min(recorded) > _LEAST_RECORDS, f"too little to prove it: {recorded}"
         row.passed = True
 
-    def table(self) -> list[str]:
-        """The lines of the table."""
-        width = max((len(row.fault) for row in self.rows), default=10)
+    def table(self, *, passed: bool = True) -> list[str]:
+        """The lines of the table, of all faults or of those that did not pass."""
+        rows = [row for row in self.rows if passed or not row.passed]
+        width = max((len(row.fault) for row in rows), default=10)
         head = (
             f"{'fault':{width}}  {'expected':9}  {'seen':17}  {'hold':>7}  {'limit':>7}  "
             f"{'speed':>5}  {'accel':>5}  {'step':>5}  {'range':>5}  verdict"
@@ -95,7 +96,7 @@ class Campaign:
         units = (
             f"{'':{width}}  {'':9}  {'':17}  {'[ms]':>7}  {'[ms]':>7}" + "  used " * 3 + "  left "
         )
-        return [head, units.rstrip(), *(_line(row, width) for row in self.rows)]
+        return [head, units.rstrip(), *(_line(row, width) for row in rows)]
 
 
 class Fault:

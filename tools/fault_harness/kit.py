@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -30,6 +29,7 @@ from fault_harness.safety import COMMAND
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_msgs.action import MoveTo
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import time_msg, time_ns
 from trossen_pi0_ros.qos import COMMANDS, STATUS
 
@@ -109,10 +109,8 @@ class Kit:
         node.create_timer(1.0 / FPS, self._publish_pictures)
         self.mover = ActionClient(node, MoveTo, "/arm_controller/move_to")
         self._services: dict[str, Any] = {}
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
+        self._callbacks = CallbackThread(node)
+        self._callbacks.start()
 
     @property
     def published_time(self) -> PublishedTime:
@@ -123,8 +121,8 @@ class Kit:
     def close(self) -> None:
         """Ends the node."""
         self.clock.close()
-        self._executor.shutdown(timeout_sec=5.0)
-        self._thread.join(5.0)
+        self._callbacks.stop(5.0)
+        assert not self._callbacks.running
         self.mover.destroy()
         self.node.destroy_node()
         self.context.try_shutdown()
@@ -132,12 +130,6 @@ class Kit:
     def _published_time(self) -> PublishedTime:
         publisher = self.node.create_publisher(Clock, "/clock", _LATE_CLOCK)
         return PublishedTime(lambda now_ns: publisher.publish(Clock(clock=time_msg(now_ns))))
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
     # What is heard ------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class CallbackThread:
         self._first = first
         self._on_end = on_end
         self._stopping = threading.Event()
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         # A daemon, so that a callback that never returns cannot keep the process.
         self._thread = threading.Thread(

@@ -20,10 +20,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    rows = terminalreporter.config.stash.get(CAMPAIGN, Campaign())
-    if rows.rows:
-        terminalreporter.section(f"{len(rows.rows)} faults")
-        for line in rows.table():
+    campaign = terminalreporter.config.stash.get(CAMPAIGN, Campaign())
+    everything = terminalreporter.config.get_verbosity() > 0
+    if campaign.rows and (everything or not all(row.passed for row in campaign.rows)):
+        terminalreporter.section(f"{len(campaign.rows)} faults")
+        for line in campaign.table(passed=everything):
             terminalreporter.write_line(line)
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from domain_coordinator import domain_id
 from numpy.typing import ArrayLike, NDArray
 from rclpy.action import ActionClient
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -30,6 +28,7 @@ from trossen_pi0_core.joints import JointMap
 from trossen_pi0_msgs.action import MoveTo
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 from trossen_pi0_msgs.msg import ControllerStatus
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import chunk_to_msg, time_ns
 from trossen_pi0_ros.qos import COMMANDS, STATUS
 
@@ -149,8 +148,6 @@ class Operator:
             context=self.context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
         )
         self.node = rclpy.create_node("operator", context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
         self.statuses: list[ControllerStatus] = []
         self.joint_states: list[JointState] = []
         self.commands: list[JointState] = []
@@ -166,24 +163,12 @@ class Operator:
         self.chunks = self.node.create_publisher(ActionChunkMsg, "/policy/action_chunk", COMMANDS)
         self.mover = ActionClient(self.node, MoveTo, f"{topic}/move_to")
         self._chunk_id = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._executor.spin_once()
-        except ExternalShutdownException:
-            return
+        self._callbacks = CallbackThread(self.node)
+        self._callbacks.start()
 
     def close(self) -> None:
-        self._stopping.set()
-        # A task ends spin_once: rclpy has a race where an executor is shut down while it spins.
-        self._executor.create_task(lambda: None)
-        self._thread.join(5.0)
-        assert not self._thread.is_alive()
-        self._executor.shutdown()
+        self._callbacks.stop(5.0)
+        assert not self._callbacks.running
         self.mover.destroy()
         self.node.destroy_node()
         self.context.try_shutdown()

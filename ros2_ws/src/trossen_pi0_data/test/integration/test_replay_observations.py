@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
 
@@ -18,7 +16,6 @@ import rclpy
 from domain_coordinator import domain_id
 from mcap.writer import Writer
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -33,6 +30,7 @@ from trossen_pi0_data.bag_reader import EpisodeReader
 from trossen_pi0_data.compression import make_encoder, read_picture, typestore
 from trossen_pi0_data.replay_node import ReplayNode
 from trossen_pi0_msgs.msg import ControllerStatus, ReplayStatus
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import image_to_rgb, time_ns
 from trossen_pi0_ros.qos import STATUS
 
@@ -121,22 +119,15 @@ class Ros:
         return made
 
     def spin(self, node):
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(node)
         self.nodes.append(node)
-
-        def work():
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        self._spinning.append((executor, thread))
+        callbacks = CallbackThread(node)
+        callbacks.start()
+        self._spinning.append(callbacks)
 
     def close(self):
-        for executor, thread in self._spinning:
-            executor.shutdown(timeout_sec=2.0)
-            thread.join(2.0)
+        for callbacks in self._spinning:
+            callbacks.stop(5.0)
+            assert not callbacks.running
         for node in self.nodes:
             if hasattr(node, "close"):
                 node.close()

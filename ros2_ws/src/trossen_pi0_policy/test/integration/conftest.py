@@ -14,7 +14,6 @@ from domain_coordinator import domain_id
 from openpi_client import msgpack_numpy
 from rclpy.action import ActionClient, ActionServer, CancelResponse
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -29,6 +28,7 @@ from trossen_pi0_core.joints import JointMap
 from trossen_pi0_msgs.action import MoveTo, RunPolicy
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus
 from trossen_pi0_policy.node import PolicyNode
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.qos import COMMANDS, STATUS
 
 DEADLINE_S = 15.0
@@ -316,23 +316,16 @@ class Ros:
         return self.policy
 
     def spin(self, node):
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(node)
         if node not in self._nodes:
             self._nodes.append(node)
-
-        def work():
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        self._spinning.append((executor, thread))
+        callbacks = CallbackThread(node)
+        callbacks.start()
+        self._spinning.append(callbacks)
 
     def close(self):
-        for executor, thread in self._spinning:
-            executor.shutdown(timeout_sec=2.0)
-            thread.join(2.0)
+        for callbacks in self._spinning:
+            callbacks.stop(5.0)
+            assert not callbacks.running
         for action in self._actions:  # not destroyed with their nodes
             action.destroy()
         for node in self._nodes:

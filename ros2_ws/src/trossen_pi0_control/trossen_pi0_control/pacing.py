@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trossen_pi0_core.contract import NANOSECONDS
@@ -24,24 +24,31 @@ class Tick:
     elapsed_s: float
 
 
-def paced(period_s: float, stopping: threading.Event) -> Iterator[Tick]:
-    """Yields at absolute times of the monotonic clock, until ``stopping`` is set.
+def paced(
+    period_s: float,
+    stopping: threading.Event,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Tick]:
+    """Yields at absolute times of a clock, until ``stopping`` is set.
 
     Turns that were missed are left out, not made up for, and the grid stays where it is.
 
     Args:
         period_s: time between turns [s].
         stopping: ends the loop within a period.
+        clock: monotonic [s].
+        sleep: waits that long [s].
     """
-    due_s = last_s = time.monotonic()
+    due_s = last_s = clock()
     while not stopping.is_set():
-        delay_s = due_s - time.monotonic()
+        delay_s = due_s - clock()
         if delay_s > 0:
-            time.sleep(delay_s)
-        began_s = time.monotonic()
+            sleep(delay_s)
+        began_s = clock()
         yield Tick(began_s - due_s, min(began_s - last_s, 2 * period_s))
         last_s = began_s
-        missed = int((time.monotonic() - due_s) / period_s)
+        missed = int((clock() - due_s) / period_s)
         due_s += max(missed, 1) * period_s
 
 

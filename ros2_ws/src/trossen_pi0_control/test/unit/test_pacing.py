@@ -1,6 +1,5 @@
 """When ticks come, and which of them are due at a lower rate."""
 
-import itertools
 import threading
 import time
 
@@ -44,21 +43,45 @@ def test_a_clock_set_back_begins_a_new_grid():
     assert not grid.due(1010 * MS)
 
 
+class Clock:
+    """Time that passes when it is slept, 0.1 ms too long each time."""
+
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+    def sleep(self, duration_s):
+        assert duration_s > 0.0
+        self.now_s += duration_s + 0.0001
+
+
 def test_missed_ticks_are_left_out_and_not_counted_as_elapsed():
-    stopping = threading.Event()
+    clock, stopping = Clock(), threading.Event()
     begun, ticks = [], []
-    for tick in paced(0.01, stopping):
-        begun.append(time.monotonic())
+    for tick in paced(0.01, stopping, clock, clock.sleep):
+        begun.append(clock.now_s - 100.0)
         ticks.append(tick)
-        if len(ticks) == 3:
-            time.sleep(0.055)
-        if len(ticks) == 12:
+        clock.now_s += 0.055 if len(ticks) == 3 else 0.002
+        if len(ticks) == 6:
             stopping.set()
-    assert max(tick.elapsed_s for tick in ticks) <= 0.02
-    assert sum(b - a < 0.005 for a, b in itertools.pairwise(begun[3:])) <= 1
-    # the grid stays: each tick begins at a multiple of the period after the first
-    phases = [(t - begun[0] - tick.lateness_s) % 0.01 for t, tick in zip(begun, ticks, strict=True)]
-    assert all(min(phase, 0.01 - phase) < 0.001 for phase in phases)
+    # those due at 0.03 to 0.06 s are left out
+    assert begun == pytest.approx([0.0, 0.0101, 0.0201, 0.0751, 0.0801, 0.0901], abs=1e-9)
+    lateness = [tick.lateness_s for tick in ticks]
+    assert lateness == pytest.approx([0.0, 0.0001, 0.0001, 0.0051, 0.0001, 0.0001], abs=1e-9)
+    elapsed = [tick.elapsed_s for tick in ticks]
+    assert elapsed == pytest.approx([0.0, 0.0101, 0.01, 0.02, 0.005, 0.01], abs=1e-9)
+
+
+def test_a_loop_of_the_real_clock_ends_when_told():
+    stopping = threading.Event()
+    begun = []
+    for _ in paced(0.002, stopping):
+        begun.append(time.monotonic())
+        if len(begun) == 5:
+            stopping.set()
+    assert begun[-1] - begun[0] >= 0.0079
 
 
 def test_summary_of_ticks():

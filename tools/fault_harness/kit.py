@@ -87,7 +87,7 @@ class Kit:
         rclpy.init(
             context=self.context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
         )
-        node = self.node = rclpy.create_node("operator", context=self.context)
+        node = self.node = rclpy.create_node("operator", context=self.context, enable_rosout=False)
         self.clock = self._published_time() if publishes_time else SystemTime()
         self.cameras = {name: Camera(node, name, i) for i, name in enumerate(CAMERAS)}
         self.change_joints: Callable[[JointState], JointState | None] = unchanged

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from domain_coordinator import domain_id
@@ -14,9 +16,23 @@ from fault_harness.stack import Stack
 
 CAMPAIGN = pytest.StashKey[Campaign]()
 
+_EVERY = 3
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[CAMPAIGN] = Campaign()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a table every third is fast; the others run in `make test-faults` alone."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if item.path.parent == Path(__file__).parent and isinstance(item, pytest.Function):
+            name = f"{item.path}::{item.originalname}"
+            if seen[name] % _EVERY:
+                item.add_marker(pytest.mark.slow)
+            seen[name] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

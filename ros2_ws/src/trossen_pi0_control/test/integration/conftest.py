@@ -147,7 +147,7 @@ class Operator:
         rclpy.init(
             context=self.context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
         )
-        self.node = rclpy.create_node("operator", context=self.context)
+        self.node = rclpy.create_node("operator", context=self.context, enable_rosout=False)
         self.statuses: list[ControllerStatus] = []
         self.joint_states: list[JointState] = []
         self.commands: list[JointState] = []
@@ -243,7 +243,8 @@ class Operator:
         """The answer of a Trigger service of the controller."""
         client = self.node.create_client(Trigger, f"/arm_controller/{name}")
         assert client.wait_for_service(DEADLINE_S)
-        answer = self.result(client.call_async(Trigger.Request()))
+        answer = self.result(self._callbacks.call(lambda: client.call_async(Trigger.Request())))
+        answer = self.result(answer)
         return answer.success, answer.message
 
     def move(self, goal: MoveTo.Goal, seen: list[float] | None = None) -> Any:

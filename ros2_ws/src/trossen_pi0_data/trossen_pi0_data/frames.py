@@ -321,7 +321,9 @@ class EpisodeFrames:
             return None, last
         held_ns = tick_ns - last.tick_ns
         action = self.commands.at(last.seen.stamp_ns + held_ns, COMMAND_GAP_NS)
-        if action is None:
+        # An episode begins with a new observation: one that is held may be met by the first command
+        # and followed by a new one from before it.
+        if action is None or (held_ns and self.counts.first < 0):
             limit_s = COMMAND_GAP_NS / NANOSECONDS
             self.counts.missing[index] = f"commands: none within {limit_s:g} s before"
             return None, last

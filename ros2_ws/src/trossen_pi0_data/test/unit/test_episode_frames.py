@@ -145,10 +145,7 @@ def test_a_lost_picture_holds_the_observation_while_the_actions_go_on(tmp_path):
         )
 
 
-def test_frames_before_the_first_command_are_no_loss(tmp_path):
-    folder = Episode("one").write(tmp_path)
-    frames = EpisodeFrames(EpisodeReader(folder))
-    begins_ns = BEGAN_NS + 500 * MS
+def without_commands_before(frames: EpisodeFrames, begins_ns: int) -> EpisodeFrames:
     after = frames.commands.stamps_ns >= begins_ns
     frames.commands = Track(
         frames.commands.names,
@@ -156,10 +153,25 @@ def test_frames_before_the_first_command_are_no_loss(tmp_path):
         frames.commands.log_ns[after],
         frames.commands.positions[after],
     )
+    return frames
+
+
+def test_frames_before_the_first_command_are_no_loss(tmp_path):
+    frames = without_commands_before(frames_of(tmp_path), BEGAN_NS + 500 * MS)
     made = list(frames)
     assert made[0].index == frames.counts.first == 15
     assert len(frames.counts.missing) == 15
     assert frames.counts.lost == {}
+
+
+def test_an_episode_begins_with_a_new_observation(tmp_path):
+    late = {4: -400 * MS, 5: -60 * MS}  # one is held, up to behind the next one's stamp
+    shift = {camera: lambda i: late.get(i, 0) for camera in CAMERAS}
+    begins_ns = BEGAN_NS + 120 * MS  # between the two
+    frames = without_commands_before(frames_of(tmp_path, shift_ns=shift), begins_ns)
+    made = list(frames)
+    assert (made[0].index, frames.counts.held, frames.counts.lost) == (6, 0, {})
+    assert made[0].observation.stamp_ns > begins_ns
 
 
 def test_stamps_out_of_order_are_counted_and_change_nothing(tmp_path):

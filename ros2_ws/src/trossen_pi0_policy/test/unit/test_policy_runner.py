@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from trossen_pi0_policy.state import (
 
 PERIOD_NS = NANOSECONDS // 100
 SETTINGS = RunSettings("pick", PERIOD_NS, 5, 60 * NANOSECONDS, 2 * NANOSECONDS)
+IMPATIENT = replace(SETTINGS, stall_timeout_ns=NANOSECONDS // 4)
 DEADLINE_S = 5.0
 
 
@@ -244,11 +246,12 @@ def test_a_run_that_begins_between_two_attempts_knows_of_the_failure(rig):
         raise BackendError("no checkpoint")
 
     rig.backend.on_prepare = prepare
+    rig.runner.apply(IMPATIENT)
     rig.runner.enable()
     rig.wait_until(lambda: len(attempts) > 1, "the second attempt")
     result = rig.wait_for_result(rig.start())
     assert result.outcome == Outcome.FAILED
-    assert result.message == "no chunk for 2 s: no checkpoint"
+    assert result.message == "no chunk for 0.25 s: no checkpoint"
     rig.backend.interrupted.set()
 
 
@@ -257,6 +260,7 @@ def test_a_bug_in_a_backend_is_shown_and_logged_once(rig, caplog):
         raise ZeroDivisionError("oh")
 
     rig.backend.on_infer = broken
+    rig.runner.apply(IMPATIENT)
     run_id = rig.start()
     result = rig.wait_for_result(run_id)
     assert "the backend failed: ZeroDivisionError: oh" in result.message

@@ -100,8 +100,11 @@ def _figures(episodes: Sequence[Survey]) -> Iterable[str]:
         "Lag of the joints behind their commands",
         image(plots.plot_lags(alike)) + details("figures", _lags(alike)),
     )
-    yield section("Cameras", image(plots.plot_sync(alike)))
-    yield section("Topics", _topics(episodes))
+    sync = plots.plot_sync(alike)
+    if sync:  # data sets keep neither stamps nor messages
+        yield section("Cameras", image(sync))
+    if any(episode.topics for episode in episodes):
+        yield section("Topics", _topics(episodes))
 
 
 def _ranges(episodes: Sequence[Survey]) -> str:

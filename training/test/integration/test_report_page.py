@@ -69,4 +69,17 @@ def test_a_data_set_is_looked_at_like_episodes(episodes, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "2 episodes, 240 frames" in said
     assert "swapped wrists: cam_left_wrist moves with the right arm" in said
-    assert "episode 1" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "episode 1" in page
+    assert "<td>2 success</td>" in page
+    assert "<h2>Cameras</h2>" not in page
+    assert "<h2>Topics</h2>" not in page
+
+
+def test_a_damaged_record_of_the_conversion_is_told(episodes, tmp_path, capsys):
+    root = tmp_path / "set"
+    words = ["--episodes", str(episodes), "--repo-id", "lab/set", "--root", str(root)]
+    assert convert.main([*words, "--format", "v2.1", "--workers", "1"]) == 0
+    (root / "meta" / "conversion.json").write_text('{"episodes": [{}]}', encoding="utf-8")
+    assert report.main([str(root), "--output", str(tmp_path / "out"), "--jobs", "1"]) == 1
+    assert "conversion.json is damaged: KeyError: 'episode_index'" in capsys.readouterr().err

@@ -232,11 +232,12 @@ class Kit:
     def move(self, goal: MoveTo.Goal) -> Any:
         """The result of a MoveTo, once it has ended."""
         assert self.mover.wait_for_server(DEADLINE_S)
-        handle = self.answer(self.mover.send_goal_async(goal))
-        return self.answer(handle.get_result_async()).result
+        handle = self.ask(lambda: self.mover.send_goal_async(goal))
+        return self.ask(handle.get_result_async).result
 
     def _ask(self, kind: Any, name: str, request: Any) -> Any:
-        return self.answer(self._client(kind, name).call_async(request))
+        client = self._client(kind, name)
+        return self.ask(lambda: client.call_async(request))
 
     def _client(self, kind: Any, name: str) -> Any:
         if name not in self._services:
@@ -244,6 +245,10 @@ class Kit:
         client = self._services[name]
         assert client.wait_for_service(DEADLINE_S), name
         return client
+
+    def ask(self, request: Callable[[], Any]) -> Any:
+        """What a request is answered that the thread sends which takes the answer."""
+        return self.answer(self.answer(self._callbacks.call(request)))
 
     def answer(self, future: Any) -> Any:
         """What the future becomes."""

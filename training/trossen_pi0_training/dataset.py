@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,22 @@ class LeRobotFrames:
     def splits(self) -> dict[str, range]:
         """Numbers of the episodes of each split, such as train and val."""
         return self._index.splits
+
+    @cached_property
+    def outcomes(self) -> dict[int, str]:
+        """Outcomes of the recorded episodes that this suite converted; of others' data sets: none.
+
+        Raises:
+            DatasetError: what the conversion wrote of them is damaged.
+        """
+        path = self.root / layout.MANIFEST
+        if not path.is_file():
+            return {}
+        found = tables.read_json(path)
+        try:
+            return {int(each["episode_index"]): str(each["outcome"]) for each in found["episodes"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
     @property
     def features(self) -> Mapping[str, Mapping[str, Any]]:

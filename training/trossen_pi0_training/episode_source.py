@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS
-from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_data.bag_reader import EpisodeReader
 from trossen_pi0_data.frames import EpisodeFrames
 from trossen_pi0_data.streams import Track, read_joints
-from trossen_pi0_training import layout
 from trossen_pi0_training.dataset import LeRobotFrames
 
 
@@ -198,7 +195,7 @@ class DatasetEpisode:
         self._data = data
         self._span = data.episodes[number]
         self.name = episode_name(number)
-        self.outcome = conversion_outcomes(data.root).get(number, "unknown")
+        self.outcome = data.outcomes.get(number, "unknown")
         self.fps = float(data.fps)
         self.prompt = "; ".join(self._span.tasks)
         self.joint_names = data.joint_names
@@ -256,19 +253,3 @@ def _motion(commanded: Track, measured: Track, rate_hz: float = 100.0) -> Motion
         columns = [np.interp(times, at, column) for column in track.positions.T]
         both.append(np.stack(columns, axis=1))
     return Motion(rate_hz, both[0], both[1])
-
-
-def conversion_outcomes(root: Path) -> dict[int, str]:
-    """Outcomes of the episodes that a data set was converted from; of others' data sets: none.
-
-    Raises:
-        DatasetError: the file is damaged.
-    """
-    path = root / layout.MANIFEST
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {int(each["episode_index"]): str(each["outcome"]) for each in found["episodes"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is damaged: {type(error).__name__}: {error}") from error

@@ -60,12 +60,17 @@ def test_without_an_episode_there_is_no_report(tmp_path, capsys):
         report.main([str(tmp_path), "--jobs", "none"])
 
 
-def test_a_data_set_is_looked_at_like_episodes(episodes, tmp_path, capsys):
+@pytest.fixture
+def data_set(episodes, tmp_path, capsys):
     root = tmp_path / "set"
     words = ["--episodes", str(episodes), "--repo-id", "lab/set", "--root", str(root)]
     assert convert.main([*words, "--format", "v2.1", "--workers", "1"]) == 0
     capsys.readouterr()
-    assert report.main([str(root), "--output", str(tmp_path / "out"), "--jobs", "1"]) == 0
+    return root
+
+
+def test_a_data_set_is_looked_at_like_episodes(data_set, tmp_path, capsys):
+    assert report.main([str(data_set), "--output", str(tmp_path / "out"), "--jobs", "1"]) == 0
     said = capsys.readouterr().err
     assert "2 episodes, 240 frames" in said
     assert "swapped wrists: cam_left_wrist moves with the right arm" in said
@@ -76,10 +81,7 @@ def test_a_data_set_is_looked_at_like_episodes(episodes, tmp_path, capsys):
     assert "<h2>Topics</h2>" not in page
 
 
-def test_a_damaged_record_of_the_conversion_is_told(episodes, tmp_path, capsys):
-    root = tmp_path / "set"
-    words = ["--episodes", str(episodes), "--repo-id", "lab/set", "--root", str(root)]
-    assert convert.main([*words, "--format", "v2.1", "--workers", "1"]) == 0
-    (root / "meta" / "conversion.json").write_text('{"episodes": [{}]}', encoding="utf-8")
-    assert report.main([str(root), "--output", str(tmp_path / "out"), "--jobs", "1"]) == 1
+def test_a_damaged_record_of_the_conversion_is_told(data_set, tmp_path, capsys):
+    (data_set / "meta" / "conversion.json").write_text('{"episodes": [{}]}', encoding="utf-8")
+    assert report.main([str(data_set), "--output", str(tmp_path / "out"), "--jobs", "1"]) == 1
     assert "conversion.json is damaged: KeyError: 'episode_index'" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the cases of a table every third is fast; the others run in `make test-faults` alone."""
+    """Of the cases of a table every third is in `make test`; the others are marked slow."""
     seen: Counter[str] = Counter()
     for item in items:
         if item.path.parent == Path(__file__).parent and isinstance(item, pytest.Function):

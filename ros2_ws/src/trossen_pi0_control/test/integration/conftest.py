@@ -239,13 +239,20 @@ class Operator:
         wait_until(future.done, "an answer")
         return future.result()
 
+    def ask(self, request: Callable[[], Any]) -> Any:
+        """What a request is answered that the thread sends which takes the answer."""
+        return self.result(self.result(self._callbacks.call(request)))
+
+    def trigger(self, service: str) -> tuple[bool, str]:
+        """The answer of a Trigger service."""
+        client = self.node.create_client(Trigger, service)
+        assert client.wait_for_service(DEADLINE_S)
+        answer = self.ask(lambda: client.call_async(Trigger.Request()))
+        return answer.success, answer.message
+
     def call(self, name: str) -> tuple[bool, str]:
         """The answer of a Trigger service of the controller."""
-        client = self.node.create_client(Trigger, f"/arm_controller/{name}")
-        assert client.wait_for_service(DEADLINE_S)
-        answer = self.result(self._callbacks.call(lambda: client.call_async(Trigger.Request())))
-        answer = self.result(answer)
-        return answer.success, answer.message
+        return self.trigger(f"/arm_controller/{name}")
 
     def move(self, goal: MoveTo.Goal, seen: list[float] | None = None) -> Any:
         """Sends a goal, collects its progress, and returns the accepted handle."""
@@ -254,7 +261,7 @@ class Operator:
             if seen is not None:
                 seen.append(message.feedback.fraction)
 
-        handle = self.result(self.mover.send_goal_async(goal, feedback_callback=progress))
+        handle = self.ask(lambda: self.mover.send_goal_async(goal, feedback_callback=progress))
         assert handle.accepted
         return handle
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import socket
 import threading
 import time
@@ -34,6 +35,8 @@ Request = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 _LOG = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 0.2
 _MESSAGE_CHARACTERS = 300
+_POLL_S = 0.005
+_UNREAD_S = 0.5
 _UNAVAILABLE_STATUS = (429, 502, 503, 504)
 
 
@@ -227,11 +230,17 @@ class OpenpiClient:
         A message that nobody asked for would be taken for the answer to the next observation;
         the connection is no longer of use then either.
         """
+        deadline_s = time.monotonic() + _UNREAD_S
         try:
-            connection.recv(timeout=0)
-        except TimeoutError:
-            return False
-        except ConnectionClosed:
+            while True:
+                # What has arrived, such as the server's end, may not have been read yet.
+                unread = _is_readable(connection.socket) and time.monotonic() < deadline_s
+                with contextlib.suppress(TimeoutError):
+                    connection.recv(timeout=_POLL_S if unread else 0)
+                    break
+                if not unread:
+                    return False
+        except (ConnectionClosed, OSError):
             return True
         _LOG.warning("policy server %s sent a message without being asked", self.url)
         return True
@@ -322,6 +331,15 @@ class OpenpiClient:
 
 def _refused_as_too_big(close: Close | None) -> bool:
     return close is not None and close.code == CloseCode.MESSAGE_TOO_BIG
+
+
+def _is_readable(opened: socket.socket) -> bool:
+    """Whether bytes, or the end, have arrived that nobody has read."""
+    if (number := opened.fileno()) < 0:
+        return False  # closed
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _bracketed(host: str) -> str:

@@ -168,8 +168,12 @@ def test_a_missing_camera_stalls_the_run_until_it_is_back(rig):
     rig.camera = False
     rig.wait_for_state(PolicyState.STALLED)
     why = "cam_high: newest picture is"  # and again after a chunk that was under way
-    rig.wait_until(lambda: "".join(rig.runner.status().missing).startswith(why), "the reason")
-    rig.wait_until(lambda: rig.runner.status().reason.startswith(why), "the reason")
+
+    def told() -> bool:
+        status = rig.runner.status()
+        return [t.startswith(why) for t in (*status.missing[:1], status.reason)] == [True, True]
+
+    rig.wait_until(told, "the reason")
     count = len(rig.chunks)
     rig.camera = True
     rig.wait_for_chunks(count + 1)

@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.attention import Rope, apply_rope, attend
@@ -199,7 +200,8 @@ class ExpertLayer(nn.Module):
         """Queries (scaled), keys and values by head, rotated, and the gate of the residual."""
         c = self.config
         normed, gate = self.attention_norm(x, condition)
-        heads = self.qkv(normed).reshape(*x.shape[:2], -1, c.head_dim)
+        projected = checkpoint_name(self.qkv(normed), "language_qkv")
+        heads = projected.reshape(*x.shape[:2], -1, c.head_dim)
         q, k, v = jnp.split(heads, [c.num_heads, c.num_heads + c.num_kv_heads], axis=2)
         q = apply_rope(q, rope) * jnp.asarray(c.head_dim**-0.5, x.dtype)
         return q, apply_rope(k, rope), v, gate
@@ -212,9 +214,11 @@ class ExpertLayer(nn.Module):
         condition: jax.Array | None,
     ) -> jax.Array:
         """Residual of the attention, then the feed-forward layer (GeGLU) with its own."""
+        attended = checkpoint_name(attended, "language_attended")
         x = add_gated(x, self.out(attended), gate)
         normed, gate = self.mlp_norm(x, condition)
-        gated, up = jnp.split(self.gate_up(normed), 2, axis=-1)
+        middle = checkpoint_name(self.gate_up(normed), "language_middle")
+        gated, up = jnp.split(middle, 2, axis=-1)
         return add_gated(x, self.down(nn.gelu(gated) * up), gate)
 
     def prefill(

@@ -24,6 +24,22 @@ Velocity = Callable[[jax.Array, jax.Array], jax.Array]
 flow step, a scalar or one for each row, (batch, horizon); behind the last step is flow time 0."""
 
 
+KEPT_ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "some": ("vision_attended", "vision_middle"),
+    "all": (
+        "vision_qkv",
+        "vision_attended",
+        "vision_middle",
+        "language_qkv",
+        "language_attended",
+        "language_middle",
+    ),
+}
+"""What the backward pass finds ready of each layer, besides its input; it works out the rest
+again."""
+
+
 @flax.struct.dataclass
 class ModelBatch:
     """What the model sees, for several observations.
@@ -71,6 +87,7 @@ class Pi0(nn.Module):
             alone worked out.
         cudnn: attend to pictures by cuDNN's fused kernel.
         kernels: run a packed model by the kernels of ``kernels``, or ``interpret`` those.
+        kept: which of ``KEPT_ACTIVATIONS`` are kept in training.
     """
 
     config: Pi0Config
@@ -78,12 +95,14 @@ class Pi0(nn.Module):
     serving_steps: int = 0
     cudnn: bool = False
     kernels: Literal["none", "triton", "interpret"] = "none"
+    kept: Literal["none", "some", "all"] = "none"
 
     def setup(self) -> None:
         """Names the parameters."""
         c, serving = self.config, bool(self.serving_steps)
+        kept = KEPT_ACTIVATIONS[self.kept]
         self.vision = VisionTower(
-            c.vision, c.image_size, c.language.width, self.dtype, not serving, self.cudnn
+            c.vision, c.image_size, c.language.width, self.dtype, not serving, self.cudnn, kept
         )
         self.embedding = self.param(
             "embedding", nn.initializers.normal(), (c.vocab_size, c.language.width)
@@ -94,7 +113,11 @@ class Pi0(nn.Module):
         else:
             shared: Any = (0, nn.broadcast, nn.broadcast, nn.broadcast)
             self.stack = nn.scan(
-                nn.remat(Block, prevent_cse=False),
+                nn.remat(
+                    Block,
+                    prevent_cse=False,
+                    policy=jax.checkpoint_policies.save_only_these_names(*kept),
+                ),
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
                 in_axes=shared,

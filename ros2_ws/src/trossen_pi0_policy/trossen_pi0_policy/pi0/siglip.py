@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from trossen_pi0_policy.pi0.config import VisionConfig
 
@@ -58,9 +59,12 @@ class VisionBlock(nn.Module):
             return y @ kernel[name].astype(y.dtype) + vector[f"{name}_bias"].astype(y.dtype)
 
         y = _layer_norm(x, vector["norm1_scale"], vector["norm1_bias"])
-        x = x + dense(self._attend(dense(y, "qkv")), "out")
+        qkv = checkpoint_name(dense(y, "qkv"), "vision_qkv")
+        attended = checkpoint_name(self._attend(qkv), "vision_attended")
+        x = x + dense(attended, "out")
         y = _layer_norm(x, vector["norm2_scale"], vector["norm2_bias"])
-        return x + dense(nn.gelu(dense(y, "up")), "down")
+        middle = checkpoint_name(dense(y, "up"), "vision_middle")
+        return x + dense(nn.gelu(middle), "down")
 
     def _attend(self, qkv: jax.Array) -> jax.Array:
         shape = (*qkv.shape[:2], self.config.num_heads, -1)
@@ -107,6 +111,7 @@ class VisionTower(nn.Module):
         dtype: of the layers; patches and positions are float32.
         stacked: the layers' parameters are stacked and run in a loop, else they stand alone.
         cudnn: see ``VisionBlock``.
+        kept: names of the activations of stacked layers that are kept for the backward pass.
     """
 
     config: VisionConfig
@@ -115,6 +120,7 @@ class VisionTower(nn.Module):
     dtype: Any
     stacked: bool
     cudnn: bool = False
+    kept: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -137,7 +143,8 @@ class VisionTower(nn.Module):
         x = patches.reshape(-1, n * n, p * p * 3) @ kernel.astype(jnp.float32) + bias
         x = (x + positions).astype(self.dtype)
         if self.stacked:
-            block = nn.remat(VisionBlock, prevent_cse=False)
+            policy = jax.checkpoint_policies.save_only_these_names(*self.kept)
+            block = nn.remat(VisionBlock, prevent_cse=False, policy=policy)
             scanned = nn.scan(
                 lambda module, carry, _: (module(carry), None),
                 variable_axes={"params": 0},

@@ -1,0 +1,62 @@
+"""What is kept for the backward pass changes its memory and time, not the gradients."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from trossen_pi0_policy.pi0.config import LoraConfig, get_config
+from trossen_pi0_policy.pi0.model import KEPT_ACTIVATIONS, Pi0
+from trossen_pi0_policy.pi0.parameters import example_batch, random_parameters
+
+
+def with_lora():
+    config, lora = get_config("tiny"), LoraConfig(rank=2, alpha=2.0)
+    return replace(
+        config,
+        language=replace(config.language, lora=lora),
+        action=replace(config.action, lora=lora),
+    )
+
+
+@pytest.fixture(scope="module")
+def programs():
+    config = with_lora()
+    batch, zeros = example_batch(config, 2)
+    keys = jax.random.split(jax.random.key(0), 2)
+    actions, noise = (jax.random.normal(key, zeros.shape) for key in keys)
+    time = np.array([0.3, 0.8], np.float32)
+    tree = jax.tree.map(lambda p: 5.0 * p, random_parameters(config, 1, np.float32))
+
+    def compiled(kept):
+        model = Pi0(config, kept=kept)
+
+        def loss(tree):
+            return model.apply(
+                {"params": tree}, batch, actions, noise, time, method=Pi0.loss
+            ).mean()
+
+        return jax.jit(jax.value_and_grad(loss)).lower(tree).compile()
+
+    return {kept: compiled(kept) for kept in KEPT_ACTIVATIONS}, tree
+
+
+def test_the_gradients_are_the_same(programs):
+    compiled, tree = programs
+    results = {kept: program(tree) for kept, program in compiled.items()}
+    loss, gradients = results["none"]
+    assert np.isfinite(loss)
+    assert max(float(abs(leaf).max()) for leaf in jax.tree.leaves(gradients)) > 1e-4
+    for kept in ("some", "all"):
+        assert float(results[kept][0]) == pytest.approx(float(loss), rel=1e-6)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+            results[kept][1],
+            gradients,
+        )
+
+
+def test_what_is_kept_is_not_worked_out_again(programs):
+    work = {kept: program.cost_analysis()["flops"] for kept, program in programs[0].items()}
+    assert work["all"] < work["some"] < work["none"]

@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert evaluate lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert norm-stats train evaluate lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -69,6 +69,12 @@ report: setup  ## look at episodes or a data set: make report DATASET=episodes
 
 convert: setup  ## make a LeRobot data set: make convert EPISODES=episodes REPO_ID=lab/handover ARGS="--format v2.1"
 	@exec tools/run python -m trossen_pi0_training.convert --episodes '$(EPISODES)' --repo-id '$(REPO_ID)' $(ARGS)
+
+norm-stats: setup  ## work out norm stats: make norm-stats CONFIG=pi0_trossen_transfer_block
+	@exec tools/run python -m trossen_pi0_training.norm_stats '$(CONFIG)' $(ARGS)
+
+train: setup  ## fine-tune: make train CONFIG=pi0_trossen_transfer_block EXP=first ARGS=--resume
+	@exec tools/run python -m trossen_pi0_training.train '$(CONFIG)' --exp-name '$(EXP)' $(ARGS)
 
 evaluate: setup  ## judge a policy on recorded episodes: make evaluate EPISODES=episodes CHECKPOINT=...
 	@exec tools/run python -m trossen_pi0_training.offline --episodes '$(EPISODES)' --checkpoint '$(CHECKPOINT)' $(ARGS)

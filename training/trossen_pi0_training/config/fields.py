@@ -12,6 +12,9 @@ from trossen_pi0_core.joints import JointMap
 KIT_CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 """Cameras in the order in which the released models take them."""
 
+EXTRA_CAMERAS = ("cam_low",)
+"""Cameras that come behind those, for models trained with them."""
+
 
 def _at_least(owner: object, least: float, *names: str) -> None:
     for name in names:
@@ -48,14 +51,16 @@ class DataConfig:
     val_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ParameterError(f"cameras must be different names, got {list(self.cameras)}")
+        known = (*KIT_CAMERAS, *EXTRA_CAMERAS)
+        if not self.cameras or self.cameras != known[: len(self.cameras)]:
+            raise ParameterError(
+                f"cameras must be the first of {list(known)}, as policies are served with them, "
+                f"got {list(self.cameras)}"
+            )
         if not 0 <= self.val_fraction < 1:
             raise ParameterError(f"val_fraction must lie in [0, 1), got {self.val_fraction}")
         if self.prompt_from_task and self.default_prompt is not None:
-            raise ParameterError(
-                "prompt_from_task and default_prompt exclude each other, got both"
-            )
+            raise ParameterError("prompt_from_task and default_prompt exclude each other, got both")
 
     @property
     def asset(self) -> str:

@@ -1,0 +1,208 @@
+"""Batches in order, made ahead by other processes or by a thread."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from typing import Literal
+
+from typing_extensions import Self, override
+
+from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_core.transforms import NormStats
+from trossen_pi0_training.config.fields import TrainConfig
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.batches import HostBatch, stack
+from trossen_pi0_training.feed.examples import DatasetExamples, Examples
+from trossen_pi0_training.feed.order import example_numbers
+from trossen_pi0_training.feed.selection import open_dataset, select_episodes
+from trossen_pi0_training.feed.synthetic import SyntheticExamples
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a worker needs to make batches.
+
+    Attributes:
+        config: of the training.
+        stats: of state and actions.
+        split: which examples.
+        rows: begin and end of those of each batch that are made here; the others are another
+            process's.
+    """
+
+    config: TrainConfig
+    stats: Mapping[str, NormStats]
+    split: Split
+    rows: tuple[int, int]
+
+    def open(self) -> Examples:
+        """The examples.
+
+        Raises:
+            TrossenPi0Error: what is wrong with the data set or the config.
+        """
+        if not self.config.data.repo_id:
+            return SyntheticExamples(self.config, held_out=self.split == "val")
+        frames = open_dataset(self.config.data)
+        selection = select_episodes(frames, self.config.data)
+        episodes = selection.train if self.split == "train" else selection.val
+        if not episodes:
+            raise TrainingError(f"{frames.root} has no episode in the split {self.split!r}")
+        return DatasetExamples(self.config, frames, self.stats, episodes)
+
+
+class Loader(Iterator[HostBatch]):
+    """Batches of a source, from a step on, without end. One thread takes them.
+
+    Attributes:
+        waited_s: time that ``next`` has waited for batches [s].
+    """
+
+    def __init__(self, source: Source, *, start_step: int = 0) -> None:
+        """Args:
+        source: of the examples.
+        start_step: number of the first batch.
+        """
+        self.waited_s = 0.0
+        self._source = source
+        self._options = source.config.loader
+        self._step = start_step
+        self._pids: SimpleQueue[int] | None = None
+        self._make: Callable[[int], HostBatch] = _make_in_worker
+        self._executor = self._make_executor()
+        self._under_way: deque[tuple[int, Future[HostBatch]]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @override
+    def __iter__(self) -> Self:
+        return self
+
+    @override
+    def __next__(self) -> HostBatch:
+        """The next batch.
+
+        Raises:
+            TrainingError: a worker was killed or answers no more.
+            TrossenPi0Error: what is wrong with the data.
+        """
+        ahead = max(self._options.batches_ahead, self._options.workers)
+        while len(self._under_way) < ahead:
+            try:
+                future = self._executor.submit(self._make, self._step)
+            except BrokenProcessPool as error:
+                raise self._lost() from error
+            self._under_way.append((self._step, future))
+            self._step += 1
+        step, future = self._under_way.popleft()
+        began_s = time.monotonic()
+        try:
+            return future.result(self._options.worker_timeout_s)
+        except BrokenProcessPool as error:
+            raise self._lost() from error
+        except concurrent.futures.TimeoutError as error:
+            self._kill()
+            raise TrainingError(
+                f"no batch {step} after {self._options.worker_timeout_s:g} s, allowed by "
+                "--loader.worker-timeout-s: a process that reads examples hangs, or the disk does"
+            ) from error
+        finally:
+            self.waited_s += time.monotonic() - began_s
+
+    @staticmethod
+    def _lost() -> TrainingError:
+        return TrainingError(
+            "a process that reads examples ended before its time; was it killed, perhaps for want "
+            "of memory? Fewer --loader.workers need less"
+        )
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for _, future in self._under_way:
+            future.cancel()
+        self._kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _make_executor(self) -> Executor:
+        if not self._options.workers:
+            self._make = _Maker(self._source).make
+            return ThreadPoolExecutor(1, thread_name_prefix="examples")
+        context = multiprocessing.get_context("spawn")
+        self._pids = context.SimpleQueue()
+        return ProcessPoolExecutor(
+            self._options.workers,
+            context,
+            initializer=_begin_worker,
+            initargs=(self._source, self._pids),
+        )
+
+    def _kill(self) -> None:
+        """Ends the workers whatever they are at; they hold nothing that could be damaged."""
+        while self._pids is not None and not self._pids.empty():
+            try:
+                os.kill(self._pids.get(), signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it has ended
+
+
+class _Maker:
+    """Makes the batches of a source, which it opens for the first one."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._examples: Examples | None = None
+
+    def make(self, step: int) -> HostBatch:
+        if self._examples is None:
+            self._examples = self._source.open()
+        examples, config = self._examples, self._source.config
+        numbers = example_numbers(config.seed, len(examples), config.batch_size, step)
+        numbers = numbers[slice(*self._source.rows)]
+        made = []
+        for number in numbers:
+            try:
+                made.append(examples.example(int(number)))
+            except TrossenPi0Error as error:
+                raise TrainingError(f"example {number} of batch {step}: {error}") from error
+        return stack(made, numbers)
+
+
+_makers: list[_Maker] = []
+"""The one of this process, where it is a worker."""
+
+
+def _begin_worker(source: Source, pids: SimpleQueue[int]) -> None:
+    """Runs first in a worker: it leaves Ctrl-C to its parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _makers.append(_Maker(source))
+    pids.put(os.getpid())
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _make_in_worker(step: int) -> HostBatch:
+    return _makers[0].make(step)

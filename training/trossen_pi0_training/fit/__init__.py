@@ -1,0 +1,1 @@
+"""Fitting a model on devices: state, gradients, optimizer, sharding. No files, no data sets."""

@@ -1,0 +1,49 @@
+"""What a training step draws: noise, flow times and clean prefixes."""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class Draws:
+    """Of each example of a batch.
+
+    Attributes:
+        noise: standard normal, float32, shape (batch, horizon, action_dim).
+        time: flow time, shape (batch, horizon); 0 in clean rows.
+        weight: of each row in the loss, shape (batch, horizon); its mean over a chunk is 1.
+    """
+
+    noise: jax.Array
+    time: jax.Array
+    weight: jax.Array
+
+
+def draw(
+    noise_key: jax.Array, time_key: jax.Array, shape: tuple[int, int, int], max_prefix: int
+) -> Draws:
+    """Draws for a batch.
+
+    The flow time is Beta(1.5, 1) * 0.999 + 0.001, as openpi draws it. With clean prefixes
+    (training-time real-time chunking, arXiv 2512.05964) each example has a simulated delay, uniform
+    in 0..max_prefix; so many of its first rows are clean, and the loss is that of the others.
+
+    Args:
+        noise_key: of the noise.
+        time_key: of flow times and delays.
+        shape: of the actions, (batch, horizon, action_dim).
+        max_prefix: longest clean prefix, below the horizon; 0: none.
+    """
+    noise = jax.random.normal(noise_key, shape)
+    time = jax.random.beta(time_key, 1.5, 1.0, shape[:1]) * 0.999 + 0.001
+    time = jnp.broadcast_to(time[:, None], shape[:2])
+    weight = jnp.ones(shape[:2])
+    if max_prefix:
+        delay = jax.random.randint(jax.random.fold_in(time_key, 1), shape[:1], 0, max_prefix + 1)
+        clean = jnp.arange(shape[1]) < delay[:, None]
+        time = jnp.where(clean, 0.0, time)
+        weight = jnp.where(clean, 0.0, shape[1] / (shape[1] - delay[:, None]))
+    return Draws(noise, time, weight)

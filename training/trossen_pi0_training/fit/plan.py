@@ -1,0 +1,100 @@
+"""How the gradients of a batch are taken so that they fit into a device's memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from trossen_pi0_policy.pi0.config import Pi0Config
+from trossen_pi0_policy.pi0.parameters import leaves
+from trossen_pi0_training.config.fields import TrainConfig
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.fit.freezing import frozen_paths
+
+Kept = Literal["none", "some", "all"]
+
+_SHARE = 0.85
+"""Of a device's memory that the estimate may fill; the rest is for what it does not count."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Examples of a device whose gradients are taken at once, and which activations are kept.
+
+    Attributes:
+        micro_batch: divides the examples of a device.
+        kept: see ``trossen_pi0_policy.pi0.model.KEPT_ACTIVATIONS``.
+    """
+
+    micro_batch: int
+    kept: Kept
+
+
+def state_bytes(config: TrainConfig, model: Pi0Config) -> int:
+    """Memory of parameters, their gradients and the optimizer's two moments [bytes]."""
+    still = frozen_paths(model, config.freeze)
+    wide = 2 if config.dtype == "bfloat16" else 4
+    copies = 4 + (config.ema_decay is not None)
+    return sum(
+        math.prod(leaf.shape) * (wide if leaf.path in still else 4 * copies)
+        for leaf in leaves(model)
+    )
+
+
+def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
+    """Memory of what the backward pass of one example needs [bytes].
+
+    Of each layer its input, and what ``kept`` names; besides, one layer of either tower while it
+    is worked out again.
+    """
+    wide = 2 if config.dtype == "bfloat16" else 4
+    v, g = model.vision, model.language
+    pictures, tokens = len(model.cameras) * model.image_tokens, model.prefix_len
+    vision = {
+        "none": v.width,
+        "some": 2 * v.width + v.mlp_dim,
+        "all": 5 * v.width + v.mlp_dim,
+    }[kept]
+    attended = g.num_heads * g.head_dim
+    language = g.width + (g.qkv_dim + attended + 2 * g.mlp_dim if kept == "all" else 0)
+    logits = tokens * (tokens + model.suffix_len) * g.num_heads * 4
+    passing = 4 * tokens * (2 * g.mlp_dim) + 3 * logits // wide
+    layers = v.depth * pictures * vision + g.depth * tokens * language
+    return wide * (layers + passing)
+
+
+def make_plan(
+    config: TrainConfig, model: Pi0Config, devices: int, memory_bytes: int | None
+) -> Plan:
+    """The fastest way that fits: keeps as much as it can, of as many examples at once as it can.
+
+    Args:
+        config: ``micro_batch`` and ``remat`` are kept to where they are given.
+        model: sizes.
+        devices: among which the batch is divided.
+        memory_bytes: of each device; None: not known, as on a CPU.
+
+    Raises:
+        TrainingError: nothing fits, by the estimate.
+    """
+    each = config.batch_size // devices
+    if config.micro_batch is not None:
+        sizes = [config.micro_batch or each]
+    else:
+        sizes = [n for n in range(each, 0, -1) if each % n == 0]
+    levels: list[Kept] = ["all", "some", "none"] if config.remat == "auto" else [config.remat]
+    if memory_bytes is None:
+        return Plan(sizes[0], "none" if config.remat == "auto" else config.remat)
+    free = _SHARE * memory_bytes - state_bytes(config, model) / config.fsdp_devices
+    for kept in levels:
+        for size in sizes:
+            needed = size * activation_bytes(config, model, kept)
+            if needed <= free:
+                return Plan(size, kept)
+    needed = sizes[-1] * activation_bytes(config, model, levels[-1])
+    raise TrainingError(
+        f"not enough memory on a device: state and activations of {sizes[-1]} examples need about "
+        f"{(state_bytes(config, model) / config.fsdp_devices + needed) / 1e9:.1f} GB, usable are "
+        f"{_SHARE * memory_bytes / 1e9:.1f} GB; a LoRA config, freeze=vision or fsdp_devices help"
+    )

@@ -1,0 +1,1 @@
+"""How well a policy does on held-out episodes while it is trained."""

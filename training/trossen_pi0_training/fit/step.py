@@ -61,47 +61,40 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
     devices = mesh.devices.size
     parts = config.batch_size // devices // plan.micro_batch
 
-    def loss_of(
-        trainable: Leaves, frozen: Leaves, batch: Batch, draws: Draws, key: jax.Array
-    ) -> jax.Array:
-        seen = batch.seen
-        if config.augment:
-            pictures = augment(seen.images, key, model_sizes.cameras)
-            seen = replace(seen, images=pictures)
+    def loss_of(trainable: Leaves, frozen: Leaves, batch: Batch, draws: Draws) -> jax.Array:
         tree = TrainState(jnp.zeros(()), trainable, frozen, None, None).tree()
         # One flow time for an example where its rows share it, as adaptive norms are cheaper so.
         time = draws.time if config.max_prefix else draws.time[:, 0]
         noise = draws.noise
         errors: Any = model.apply(
-            {"params": tree}, seen, batch.actions, noise, time, method=Pi0.loss
+            {"params": tree}, batch.seen, batch.actions, noise, time, method=Pi0.loss
         )
         return jnp.mean(errors * draws.weight)
 
-    def gradients(
-        state: TrainState, batch: Batch, draws: Draws, key: jax.Array
-    ) -> tuple[jax.Array, Leaves]:
+    def gradients(state: TrainState, batch: Batch, draws: Draws) -> tuple[jax.Array, Leaves]:
         differentiate = jax.value_and_grad(loss_of)
         if parts == 1:
-            return differentiate(state.trainable, state.frozen, batch, draws, key)
+            return differentiate(state.trainable, state.frozen, batch, draws)
         pieces = jax.tree.map(lambda x: _split(x, parts, mesh), (batch, draws))
-        keys = jax.random.split(key, parts)
 
         def add(
-            total: tuple[jax.Array, Leaves], piece: tuple[tuple[Batch, Draws], jax.Array]
+            total: tuple[jax.Array, Leaves], piece: tuple[Batch, Draws]
         ) -> tuple[tuple[jax.Array, Leaves], None]:
-            (batch, draws), key = piece
-            found = differentiate(state.trainable, state.frozen, batch, draws, key)
+            found = differentiate(state.trainable, state.frozen, *piece)
             return jax.tree.map(lambda a, b: a + b / parts, total, found), None
 
         zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
-        return jax.lax.scan(add, zero, (pieces, keys))[0]
+        return jax.lax.scan(add, zero, pieces)[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         # As in openpi: of pictures, noise and flow times.
         augment_key, noise_key, time_key = jax.random.split(step_key(config, state.step), 3)
         draws = draw(noise_key, time_key, _shape(batch), config.max_prefix)
-        loss, found = gradients(state, batch, draws, augment_key)
-        norm = optax.global_norm(found)
+        if config.augment:
+            pictures = augment(batch.seen.images, augment_key, model_sizes.cameras)
+            batch = replace(batch, seen=replace(batch.seen, images=pictures))
+        loss, found = gradients(state, batch, draws)
+        norm = optax.tree.norm(found)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(found, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
@@ -118,7 +111,7 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
         metrics = StepMetrics(
             loss=loss,
             grad_norm=norm,
-            param_norm=optax.global_norm(trainable),
+            param_norm=optax.tree.norm(trainable),
             learning_rate=jnp.asarray(rate(state.step), jnp.float32),
             skipped=1.0 - good,
         )

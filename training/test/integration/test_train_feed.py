@@ -1,0 +1,226 @@
+"""Examples of really converted episodes, and the processes that make batches of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fixtures.training import PROMPT, convert_episodes, debug_config
+from trossen_pi0_core.errors import DatasetError
+from trossen_pi0_core.transforms import ByteTokenizer, PolicyTransform
+from trossen_pi0_training import layout, norm_stats
+from trossen_pi0_training.config.fields import LoaderConfig
+from trossen_pi0_training.config.model import model_config
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.examples import DatasetExamples, transform_config
+from trossen_pi0_training.feed.loader import Loader, Source
+from trossen_pi0_training.feed.selection import open_dataset, select_episodes
+from trossen_pi0_training.feed.synthetic import SyntheticExamples, synthetic_stats
+
+FIELDS = ("images", "image_mask", "state", "tokens", "token_mask", "actions", "numbers")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return convert_episodes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def config(root, tmp_path):
+    return debug_config(tmp_path, root)
+
+
+def source(config, workers=0, **changes):
+    loader = LoaderConfig(workers=workers, batches_ahead=2, **changes)
+    return Source(replace(config, loader=loader), synthetic_stats(14), "train", (0, 4))
+
+
+def take(loader, count):
+    return list(itertools.islice(loader, count))
+
+
+def batches(source, count, start_step=0):
+    with Loader(source, start_step=start_step) as loader:
+        return take(loader, count)
+
+
+def assert_same(some, others):
+    assert len(some) == len(others) > 0
+    for a, b in zip(some, others, strict=True):
+        for field in FIELDS:
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+def test_an_example_is_what_the_policy_would_see(config):
+    frames = open_dataset(config.data)
+    chosen = select_episodes(frames, config.data)
+    assert len(chosen.train) == 3
+    assert len(chosen.val) == 1
+    stats = norm_stats.compute(frames, chosen.train, 50, delta=False)
+    examples = DatasetExamples(config, frames, stats, chosen.train)
+    lengths = [frames.episodes[n].length for n in chosen.train]
+    assert len(examples) == sum(lengths)
+    number = lengths[0] + 3  # the fourth frame of the second episode
+    first = frames.episodes[chosen.train[1]].first
+    frame = frames.frame(first + 3)
+    transform = PolicyTransform(
+        transform_config(config, model_config(config)), stats, ByteTokenizer()
+    )
+    images = {name: image.transpose(2, 0, 1) for name, image in frame.images.items()}
+    seen = transform.inputs({"state": frame.state, "images": images, "prompt": PROMPT})
+    example = examples.example(number)
+    for field in FIELDS[:5]:
+        np.testing.assert_array_equal(getattr(example.inputs, field), getattr(seen, field))
+    actions = frames.select(frames.joint_names, layout.ACTION)[first + 3 : first + lengths[1]]
+    state, chunk = examples.target(number)
+    np.testing.assert_array_equal(state, frame.state)
+    np.testing.assert_array_equal(chunk[: len(actions)], actions)
+    np.testing.assert_array_equal(
+        chunk[len(actions) :], np.tile(actions[-1], (50 - len(actions), 1))
+    )
+    back = transform.outputs(example.actions, {"state": state})
+    np.testing.assert_allclose(back, chunk, atol=1e-5)
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_norm_stats_are_those_of_all_chunks(config, delta):
+    frames = open_dataset(config.data)
+    states = frames.select(frames.joint_names, layout.STATE).astype(np.float64)
+    actions = frames.select(frames.joint_names, layout.ACTION).astype(np.float64)
+    rows = []
+    for episode in (frames.episodes[0], frames.episodes[2]):
+        end = episode.first + episode.length
+        for i in range(episode.first, end):
+            chunk = actions[np.minimum(np.arange(i, i + 7), end - 1)].copy()
+            if delta:
+                joints = [j for j in range(14) if j % 7 != 6]
+                chunk[:, joints] -= states[i, joints]
+            rows.append(chunk)
+    wanted = np.concatenate(rows)
+    found = norm_stats.compute(frames, (0, 2), 7, delta=delta)["actions"]
+    np.testing.assert_allclose(found.mean, wanted.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(found.std, wanted.std(axis=0), atol=1e-9)
+    assert ((wanted < found.q01 - 1e-4).mean(axis=0) <= 0.01).all()
+    assert ((wanted <= found.q01 + 1e-4).mean(axis=0) >= 0.01).all()
+
+
+def test_the_command_writes_stats_and_training_refuses_those_of_other_data(
+    config, root, tmp_path, capsys
+):
+    frames = open_dataset(config.data)
+    chosen = select_episodes(frames, config.data).train
+    with pytest.raises(TrainingError, match="norm_stats debug` and the same --data options"):
+        norm_stats.check_stats(config, frames, chosen)
+    words = ["debug", "--data.repo-id", "lab/cube", "--data.root", str(root)]
+    words += ["--data.val-fraction", "0.25", "--assets-base", str(tmp_path / "assets")]
+    assert norm_stats.main(words) == 0
+    capsys.readouterr()
+    stats = norm_stats.check_stats(config, frames, chosen)
+    states = frames.select(frames.joint_names, layout.STATE)
+    kept = np.isin(frames.column("episode_index").ravel(), chosen)
+    np.testing.assert_allclose(stats["state"].mean, states[kept].mean(axis=0), atol=1e-6)
+    other = replace(config, data=replace(config.data, delta_actions=True))
+    with pytest.raises(TrainingError, match="delta_actions: False, now True"):
+        norm_stats.check_stats(other, frames, chosen)
+    with pytest.raises(TrainingError, match="of other data: episodes: 3, now 2"):
+        norm_stats.check_stats(config, frames, chosen[:2])
+
+
+def test_batches_are_the_same_however_many_processes_make_them(config):
+    alone = batches(source(config), 4)
+    assert_same(batches(source(config, workers=2), 4), alone)
+    assert_same(batches(source(config), 2, start_step=2), alone[2:])
+    part = replace(source(config), rows=(2, 4))
+    np.testing.assert_array_equal(batches(part, 1)[0].numbers, alone[0].numbers[2:])
+
+
+def test_a_killed_worker_is_told(config):
+    with Loader(source(config, workers=1)) as loader:
+        next(loader)
+        (worker,) = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(TrainingError, match="ended before its time"):
+            take(loader, 10)
+    assert not multiprocessing.active_children()
+
+
+def test_a_hung_worker_is_told_in_time(config):
+    with Loader(source(config, workers=1, worker_timeout_s=10.0)) as loader:
+        next(loader)
+        (worker,) = multiprocessing.active_children()
+        loader._options = replace(loader._options, worker_timeout_s=1.0)
+        os.kill(worker.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(TrainingError, match=r"no batch \d+ after 1 s"):
+            take(loader, 10)
+    assert time.monotonic() - began < 10.0
+    assert not multiprocessing.active_children()
+
+
+def test_a_damaged_video_names_the_example(tmp_path):
+    root = convert_episodes(tmp_path)
+    config = debug_config(tmp_path, root)
+    for video in (root / "videos").rglob("*.mp4"):
+        video.write_bytes(video.read_bytes()[:2000])
+    with pytest.raises(TrainingError, match=r"example \d+ of batch 0: .*mp4"):
+        batches(source(config, workers=1), 1)
+
+
+def test_a_truncated_table_and_an_unknown_joint_are_told(tmp_path):
+    root = convert_episodes(tmp_path)
+    config = debug_config(tmp_path, root)
+    joints = replace(config.data, joints=("left_joint_9.pos",))
+    with pytest.raises(DatasetError, match=r"no value 'left_joint_9\.pos', it has"):
+        open_dataset(joints)
+    table = next((root / "data").rglob("*.parquet"))
+    table.write_bytes(table.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match=r"parquet"):
+        batches(source(config, workers=1), 1)
+
+
+def test_no_data_set_and_no_episode_are_told(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path / "home"))
+    elsewhere = replace(config.data, root=None)
+    with pytest.raises(TrainingError, match=f"there is no folder {tmp_path}/home/lab/cube"):
+        open_dataset(elsewhere)
+    with pytest.raises(
+        TrainingError, match="has no episode to train on: 4 with frames, of which 4"
+    ):
+        select_episodes(open_dataset(config.data), replace(config.data, outcomes=("failure",)))
+
+
+def test_a_prompt_that_does_not_fit_is_told(config):
+    data = replace(config.data, default_prompt="red " * 30)
+    with pytest.raises(TrainingError, match="has 121 tokens, at most 48 are allowed"):
+        source(replace(config, data=data)).open()
+
+
+def test_synthetic_examples_can_be_learnt_and_are_repeatable(tmp_path):
+    config = debug_config(tmp_path)
+    some, again = (SyntheticExamples(config, held_out=False) for _ in range(2))
+    assert_same_example(some.example(5), again.example(5))
+    state, chunk = some.target(5)
+    assert np.abs(chunk[0] - state).max() < 0.06  # the motion goes on from the state
+    held = SyntheticExamples(config, held_out=True)
+    assert not np.array_equal(held.target(5)[0], state)
+
+
+def assert_same_example(a, b):
+    np.testing.assert_array_equal(a.inputs.images, b.inputs.images)
+    np.testing.assert_array_equal(a.actions, b.actions)
+
+
+def test_made_of_is_plain_json(config, tmp_path, root):
+    words = ["debug", "--data.repo-id", "lab/cube", "--data.root", str(root)]
+    assert norm_stats.main([*words, "--assets-base", str(tmp_path)]) == 0
+    told = json.loads((tmp_path / "debug" / "lab" / "cube" / "made_of.json").read_text())
+    assert told["repo_id"] == "lab/cube"
+    assert told["horizon"] == 50

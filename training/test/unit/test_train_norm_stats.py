@@ -1,0 +1,37 @@
+"""Statistics of many rows, a part at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trossen_pi0_training.moments_of_rows import BINS, stats_of_rows
+
+
+def test_they_are_those_of_all_rows_at_once():
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([1000.0 + rng.normal(size=(4000, 3)), rng.gamma(2.0, size=(977, 3))])
+    parts = np.split(rows, [1, 10, 1200, 4100])
+    found = stats_of_rows(lambda: parts)
+    np.testing.assert_allclose(found.mean, rows.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.std, rows.std(axis=0), rtol=1e-10)
+    bin_width = (rows.max(axis=0) - rows.min(axis=0)) / BINS
+    assert found.q01 is not None
+    assert found.q99 is not None
+    for quantile, share in ((found.q01, 0.01), (found.q99, 0.99)):
+        below = (rows < quantile - bin_width).mean(axis=0)
+        not_above = (rows <= quantile + bin_width).mean(axis=0)
+        assert (below <= share).all()
+        assert (share <= not_above).all()
+
+
+def test_values_that_never_change_are_their_own_quantiles():
+    found = stats_of_rows(lambda: [np.full((5, 2), 0.25)])
+    np.testing.assert_array_equal(found.q01, [0.25, 0.25])
+    np.testing.assert_array_equal(found.q99, [0.25, 0.25])
+    np.testing.assert_array_equal(found.std, [0.0, 0.0])
+
+
+def test_no_rows_have_none():
+    with pytest.raises(ValueError, match="at least one row"):
+        stats_of_rows(list)

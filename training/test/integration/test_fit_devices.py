@@ -57,6 +57,7 @@ def train(tmp_path, devices, shared, micro):
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_eight_devices_train_as_one_does(tmp_path):
     one = train(tmp_path, 1, 1, 16)
     assert one["held"] == [1.0, 1.0]

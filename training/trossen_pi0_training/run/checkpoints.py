@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from typing_extensions import Self, override
 
 from trossen_pi0_core.transforms import NormStats, save_norm_stats
+from trossen_pi0_policy.checkpoints import CheckpointError, find_checkpoint
 from trossen_pi0_policy.checkpoints.layout import ASSETS, PARAMETERS, write_metadata
 from trossen_pi0_policy.pi0.parameters import from_openpi, to_openpi
 from trossen_pi0_training.config.fields import TrainConfig
@@ -200,9 +201,16 @@ class RunCheckpoints:
         place = parameter_sharding(self._mesh, leaf)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 
+    def _complete(self) -> int | None:
+        """Step of the newest complete checkpoint on disk, whatever is under way."""
+        try:
+            return find_checkpoint(self._config.run_folder).step
+        except CheckpointError:
+            return None
+
     def _failed(self, step: int | None, error: Exception) -> TrainingError:
         what = "a checkpoint" if step is None else f"checkpoint {step}"
-        left = self._manager.latest_step()
+        left = self._complete()
         kept = "none is complete" if left is None else f"that of step {left} is complete"
         return TrainingError(
             f"{what} of run {self._config.run_folder} could not be written, {kept}: {error}"

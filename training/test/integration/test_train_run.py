@@ -1,0 +1,239 @@
+"""Trainings by the real command: on converted episodes, killed, resumed, served to the kit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from domain_coordinator import domain_id
+from typing_extensions import override
+
+from fixtures.bags import Episode
+from fixtures.checkpoints import STAGED_STATE, write_seeded_checkpoint
+from fixtures.training import PROMPT, REPO_ID, convert_episodes
+from trossen_pi0_core.joints import JointMap
+from trossen_pi0_policy.checkpoints import find_checkpoint, read_metadata, read_parameters
+from trossen_pi0_training import norm_stats, train
+from trossen_pi0_training.run.trackers import read_losses
+
+DEADLINE_S = 120.0
+MORE = 12
+
+
+@dataclass
+class Reach(Episode):
+    """Slow motions around the staged pose, within the limits of all joints."""
+
+    seconds: float = 1.5
+
+    @override
+    def positions(self, time_s, lead_s=0.0):
+        at = time_s + lead_s + 0.2 * self.seed
+        size = np.tile([0.15] * 6 + [0.004], 2)
+        values = STAGED_STATE + size * np.sin(at + np.arange(14))
+        return dict(zip(JointMap().urdf_names, values, strict=True))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def words(home):
+    """Of every command here; the norm stats are made."""
+    episodes = [Reach(f"e{i}", seed=i) for i in range(4)]
+    root = convert_episodes(home, episodes)
+    common = ["debug", "--data.repo-id", REPO_ID, "--data.root", str(root)]
+    common += ["--data.default-prompt", PROMPT, "--data.val-fraction", "0.25"]
+    common += ["--assets-base", str(home / "assets")]
+    assert norm_stats.main(common) == 0
+    return [*common, "--checkpoint-base", str(home / "checkpoints")]
+
+
+def start(words, *more, before=()):
+    command = [*before, sys.executable, "-m", "trossen_pi0_training.train", *words, *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    _, text = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, text
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A run that was killed and resumed, and one that was not.
+
+    Attributes:
+        killed: folder of the first.
+        whole: of the other.
+        resumed_at: step of the checkpoint that was found.
+        steps: of both.
+        text: that the second one wrote.
+    """
+
+    killed: object
+    whole: object
+    resumed_at: int
+    steps: int
+    text: str
+
+
+@pytest.fixture(scope="module")
+def runs(home, words):
+    folder = home / "checkpoints" / "debug"
+    quiet = ["--validation.interval", "0"]
+    first = start(words, "--exp-name", "killed", *quiet, "--num-train-steps", "100000")
+    deadline = time.monotonic() + DEADLINE_S
+    while not any(entry.name.isdecimal() for entry in (folder / "killed").glob("*")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None, finish(first)[1]
+        time.sleep(0.02)
+    first.kill()
+    finish(first)
+    newest = find_checkpoint(folder / "killed").step
+    assert newest is not None
+    last = newest + MORE
+    steps = ["--num-train-steps", str(last)]
+    status, text = finish(start(words, "--exp-name", "killed", *quiet, *steps, "--resume"))
+    assert status == 0, text
+    assert f"resuming from step {newest}" in text
+    look = ["--validation.interval", str(last), "--loader.workers", "1"]
+    status, text = finish(start(words, "--exp-name", "whole", *look, *steps))
+    assert status == 0, text
+    return Runs(folder / "killed", folder / "whole", newest, last, text)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(runs):
+    killed, whole = read_losses(runs.killed), read_losses(runs.whole)
+    assert sorted(whole) == list(range(runs.steps))
+    assert killed.keys() >= set(range(runs.resumed_at, runs.steps))
+    assert {step: killed[step] for step in killed} == {step: whole[step] for step in killed}
+    parameters = []
+    for folder in (runs.killed, runs.whole):
+        info = read_metadata(folder)
+        assert info.folder.step == runs.steps
+        parameters.append(read_parameters(folder, info.shapes))
+    for path, leaf in parameters[0].items():
+        np.testing.assert_array_equal(leaf, parameters[1][path], err_msg=path)
+
+
+def test_the_loss_falls_on_converted_episodes(runs):
+    losses = list(read_losses(runs.whole).values())
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])
+
+
+def test_a_run_leaves_what_people_look_at(runs, home):
+    folder = runs.whole
+    assert "val_loss" in runs.text
+    assert "val_error_rad" in runs.text
+    assert list((folder / "tensorboard").glob("events*"))
+    (picture,) = (folder / "validation").glob("*.png")
+    assert picture.name == f"chunks_{runs.steps:06d}.png"
+    step = folder / str(runs.steps)
+    stats = json.loads((step / "assets" / "lab" / "cube" / "norm_stats.json").read_text())
+    made = json.loads((home / "assets/debug/lab/cube/norm_stats.json").read_text())
+    assert stats == made
+    said = json.loads((step / "trossen_pi0.json").read_text())["metadata"]
+    assert said["config_name"] == "tiny"
+    assert said["prompt"] == PROMPT
+    assert said["prefix_conditioned"] is False
+    assert said["policy_metadata"]["joints"] == list(JointMap().dataset_names)
+    assert said["policy_metadata"]["camera_names"][0] == "cam_high"
+    assert said["policy_metadata"]["fps"] == 30.0
+    assert [entry.name for entry in folder.glob("[0-9]*")] == [str(runs.steps)]
+
+
+@pytest.mark.timeout(180)
+def test_the_policy_node_drives_the_simulated_kit_with_it(runs, tmp_path):
+    with domain_id() as domain:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "trossen_pi0_bringup.sim", f"run_dir:={tmp_path}"),
+                *("video:=false", "backend:=pi0", f"checkpoint:={runs.whole}", "flow_steps:=4"),
+                *("left_arm_address:=127.0.0.132", "right_arm_address:=127.0.0.133"),
+                *("camera_width:=160", "camera_height:=120", "camera_fps:=15"),
+                *("max_duration_s:=4", f"compilation_cache:={tmp_path}/compiled"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        )
+        try:
+            text, _ = process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()
+    assert process.returncode == 1, text  # its time ended; the task takes more training
+    (episode,) = json.loads((tmp_path / "summary.json").read_text())["episodes"]
+    assert episode["outcome"] == "timeout"
+    assert episode["chunks"] >= 3
+    assert episode["controller"]["chunks_rejected"] == 0
+    assert "FAULT" not in text
+
+
+def test_a_save_that_fails_leaves_the_last_checkpoint(runs, words):
+    before = {p: p.stat().st_size for p in (runs.killed / str(runs.steps)).rglob("*")}
+    more = ["--num-train-steps", str(runs.steps + 3), "--validation.interval", "0"]
+    limited = ("prlimit", "--fsize=50000")  # as a disk on which no large file can be written
+    status, text = finish(start(words, "--exp-name", "killed", "--resume", *more, before=limited))
+    assert status == 1, text
+    assert f"could not be written, that of step {runs.steps} is complete" in text
+    assert {p: p.stat().st_size for p in (runs.killed / str(runs.steps)).rglob("*")} == before
+    assert find_checkpoint(runs.killed).step == runs.steps
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(words, home):
+    process = start(words, "--exp-name", "stopped", "--num-train-steps", "100000")
+    losses = home / "checkpoints" / "debug" / "stopped" / "losses.jsonl"
+    deadline = time.monotonic() + DEADLINE_S
+    while not losses.exists() or not losses.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    status, text = finish(process)
+    assert status == 130, text
+    step = find_checkpoint(losses.parent).step
+    assert f"go on from step {step} with --resume" in text
+    assert step == max(read_losses(losses.parent)) + 1
+
+
+def test_an_existing_run_is_not_touched_unasked(runs, words, tmp_path, caplog):
+    names = sorted(p.name for p in runs.whole.iterdir())
+    cases = {
+        (): "exists: go on with it by --resume, replace it by --overwrite",
+        ("--resume", "--seed", "7"): "begun with another config: seed: 42, now 7",
+        ("--resume", "--model", "sim"): "begun with another config: model: 'tiny', now 'sim'",
+    }
+    for more, said in cases.items():
+        caplog.clear()
+        assert train.main([*words, "--exp-name", "whole", *more]) == 1
+        assert said in caplog.text
+    other = write_seeded_checkpoint(tmp_path / "1", "sim")
+    caplog.clear()
+    more = ["--overwrite", "--weights", str(other)]
+    assert train.main([*words, "--exp-name", "whole", *more]) == 1
+    assert "the config is of a model of another size" in caplog.text
+    assert sorted(p.name for p in runs.whole.iterdir()) == names
+
+
+def test_everything_that_is_wrong_is_said_before_anything_is_made(words, home, caplog):
+    more = ["--max-prefix", "50", "--data.default-prompt", "red " * 30, "--batch-size", "7"]
+    assert train.main([*words, *more, "--fsdp-devices", "2"]) == 1
+    for said in (
+        "a run needs a name: --exp-name",
+        "max_prefix must be below the 50 rows of a chunk, got 50",
+        "fsdp_devices must divide the number of devices",
+    ):
+        assert said in caplog.text
+    assert train.main([*words, "--exp-name", "none", "--resume"]) == 1
+    assert "there is no run" in caplog.text
+    assert not (home / "checkpoints" / "debug" / "none").exists()

@@ -67,7 +67,10 @@ def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
 def make_plan(
     config: TrainConfig, model: Pi0Config, devices: int, memory_bytes: int | None
 ) -> Plan:
-    """The fastest way that fits: keeps as much as it can, of as many examples at once as it can.
+    """The fastest way that fits: as many examples at once as it can, and of them as much kept.
+
+    Each micro-batch adds to the gradients of all trained parameters, which costs more than working
+    activations out again (``docs/performance.md``).
 
     Args:
         config: ``micro_batch`` and ``remat`` are kept to where they are given.
@@ -87,8 +90,8 @@ def make_plan(
     if memory_bytes is None:
         return Plan(sizes[0], "none" if config.remat == "auto" else config.remat)
     free = _SHARE * memory_bytes - state_bytes(config, model) / config.fsdp_devices
-    for kept in levels:
-        for size in sizes:
+    for size in sizes:
+        for kept in levels:
             needed = size * activation_bytes(config, model, kept)
             if needed <= free:
                 return Plan(size, kept)

@@ -1,5 +1,6 @@
 """The control loop's watchdogs over programmable arms: what holds, what faults, what is counted."""
 
+import re
 import threading
 import time
 
@@ -71,17 +72,24 @@ def test_simulated_time_may_stand_still(rig):
 # Driver round trip -------------------------------------------------------------------------------
 
 
+def driver_time_s(reason):
+    """How long the driver took, as a reason tells it [s]; a busy machine adds to it."""
+    found = re.match(r"the driver took ([0-9.]+) s", reason)
+    assert found is not None, reason
+    return float(found[1])
+
+
 def test_a_slow_driver_holds_and_then_faults(make_rig):
     rig = make_rig(round_trip_limit_s=0.02, driver_stale_s=0.3).start()
     rig.loop.submit(rig.swing(rows=200))
     rig.until(State.EXECUTING)
     rig.right.slow_s = 0.04
     snapshot = rig.until(State.STARVED)
-    assert "the driver took 0.04" in snapshot.reason
+    assert driver_time_s(snapshot.reason) >= 0.04
     assert "allowed are 0.020 s; 3 cycles in a row were late" in snapshot.reason
     assert snapshot.counters.faults == 0
     snapshot = rig.until(State.FAULT)
-    assert snapshot.reason.startswith("the driver took 0.04")
+    assert driver_time_s(snapshot.reason) >= 0.04
     assert snapshot.counters.round_trip_events >= 8
     assert snapshot.counters.faults == 1
     rig.right.slow_s = 0.0

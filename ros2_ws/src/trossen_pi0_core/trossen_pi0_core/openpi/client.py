@@ -86,6 +86,10 @@ class ServerConfig:
         return f"{parts.scheme}://{_bracketed(parts.hostname)}:{port}{path}"
 
 
+class _NotSentError(BackendUnavailableError):
+    """The connection ended before the whole observation was on its way."""
+
+
 class OpenpiClient:
     """A connection to a policy server, made anew when it is lost.
 
@@ -154,17 +158,21 @@ class OpenpiClient:
             WireFormatError: the request cannot be sent in the format.
         """
         message = None if callable(request) else packb(dict(request))
+        timeout_s = timeout_s or self.config.answer_timeout_s
         if self._connection is not None and self._has_ended(self._connection):
             self._drop()
-        metadata = self.connect()
-        if message is None:
-            assert callable(request)
-            message = packb(dict(request(metadata)))
-        try:
-            return self._exchange(message, timeout_s or self.config.answer_timeout_s)
-        except BackendError:
-            self._drop()
-            raise
+        again = self._connection is not None  # an older connection's end may be noticed late
+        while True:
+            metadata = self.connect()
+            asked = packb(dict(request(metadata))) if callable(request) else message
+            assert asked is not None
+            try:
+                return self._exchange(asked, timeout_s)
+            except BackendError as error:
+                self._drop()
+                if not (again and isinstance(error, _NotSentError)):
+                    raise
+                again = False
 
     def interrupt(self) -> None:
         """Makes a call under way, and all later ones, fail soon. Any thread. Final."""
@@ -214,7 +222,13 @@ class OpenpiClient:
         timer.start()
         try:
             with self._translated("answer", timeout_s):
-                connection.send(message)
+                try:
+                    connection.send(message)
+                except ConnectionClosed as error:
+                    failure = self._failure(error)
+                    if self._interrupted.is_set() or type(failure) is BackendError:
+                        raise
+                    raise _NotSentError(str(failure)) from error
                 answer = connection.recv(timeout=max(0.0, deadline_s - time.monotonic()))
         except BackendError as error:
             if time.monotonic() >= deadline_s and not self._interrupted.is_set():

@@ -9,6 +9,7 @@ import pytest
 from fixtures.checkpoints import PROMPT, SPREAD, STAGED_STATE, write_seeded_checkpoint
 from peers.parameter_recipe import seeded_parameters
 from trossen_pi0_core.errors import BackendError, ObservationError, ParameterError
+from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.transforms import NormStats
 from trossen_pi0_policy.checkpoints import (
     CheckpointError,
@@ -22,6 +23,7 @@ from trossen_pi0_policy.pi0.policy import load_policy
 ASSET = "lab/handover"
 TOKENIZER = Path(__file__).parents[3] / "trossen_pi0_core/test/data/tiny_tokenizer.model"
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist", "cam_low")
+NAMES = list(JointMap().dataset_names)
 
 
 def write(folder, config, *, metadata=None, damage=None):
@@ -240,3 +242,55 @@ def test_the_tokeniser_of_another_model_is_refused(tmp_path):
     folder = write(tmp_path / "2", larger, metadata={"config": config_to_dict(larger)})
     found = load_policy(folder, tokenizer_file=TOKENIZER)
     assert found.infer_one(request(0))["actions"].shape == (50, 14)
+
+
+def test_joints_in_another_order_are_served_by_name(tmp_path):
+    swapped = [*NAMES[7:], *NAMES[:7]]
+    mixed = [NAMES[i] for i in np.random.default_rng(0).permutation(14)]
+    delta = {"delta_mask": [True] * 5 + [False]}
+
+    def served(number, **told):
+        metadata = {**delta, "policy_metadata": told}
+        return load_policy(write(tmp_path / str(number), get_config("tiny"), metadata=metadata))
+
+    plain = served(0)
+    state = STAGED_STATE + np.linspace(-0.4, 0.4, 14)
+    rows = smooth_rows(6) + np.linspace(-0.3, 0.3, 14)
+
+    def asked(order):
+        rtc = {"prefix": rows[:, order], "frozen": 2}
+        given = {**request(0), "state": state[order], "rtc": rtc}
+        without = {key: value for key, value in given.items() if key != "rtc"}
+        return given, without
+
+    same = list(range(14))
+    for number, order in ((1, NAMES), (2, swapped), (3, [n.removesuffix(".pos") for n in mixed])):
+        policy = served(number, joints=order)
+        places = [NAMES.index(f"{name.removesuffix('.pos')}.pos") for name in order]
+        for ours, theirs in zip(asked(same), asked(places), strict=True):
+            wanted = plain.infer_one(theirs, noise=noise(0))["actions"]
+            found = policy.infer_one(ours, noise=noise(0))["actions"]
+            np.testing.assert_array_equal(found[:, places], wanted)
+        assert policy.metadata["joints"] == NAMES
+    with pytest.raises(ObservationError, match=r"'state' must be 14 numbers, got .*\(7,\)"):
+        policy.prepare({**request(0), "state": state[:7]})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda names: names[:7],
+            r"missing \['right_joint_0'.*its joints are \['left_joint_0.pos'",
+        ),
+        ([*NAMES[:13], "gripper"], r"not the kit's \['gripper'\]"),
+        ([*NAMES, NAMES[0]], r"named more than once \['left_joint_0'\]"),
+        ("left", "must be a list of names, got 'left'"),
+        ([*NAMES[:13], 7], r"must be a list of names, got \['left_joint_0.pos'"),
+    ],
+)
+def test_joints_that_are_not_the_kits_are_refused(tmp_path, joints, says):
+    metadata = {"policy_metadata": {"joints": joints}}
+    folder = write(tmp_path / "1", get_config("tiny"), metadata=metadata)
+    with pytest.raises(CheckpointError, match=says):
+        load_policy(folder)

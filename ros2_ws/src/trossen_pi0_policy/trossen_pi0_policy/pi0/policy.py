@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from trossen_pi0_core.errors import BackendError, ObservationError, ParameterError
+from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.transforms import (
     ByteTokenizer,
     ModelInputs,
@@ -45,6 +46,7 @@ from trossen_pi0_policy.pi0.config import (
 )
 from trossen_pi0_policy.pi0.guidance import MAX_GUIDANCE_WEIGHT
 from trossen_pi0_policy.pi0.inputs import Prefix
+from trossen_pi0_policy.pi0.joint_order import JOINTS, ReorderedTransform, kit_places
 from trossen_pi0_policy.pi0.parameters import from_openpi, openpi_shapes, random_parameters
 from trossen_pi0_policy.pi0.sampler import Precision, Rtc, Sampler
 from trossen_pi0_policy.serving.policy import ServedPolicy
@@ -251,6 +253,8 @@ def load_policy(
     said = info.metadata
     config, name = _config_of(info, config_name)
     mode = _rtc_of(info, rtc)
+    told = dict(said.get("policy_metadata", {}))
+    places = kit_places(found.path, told)
     stats = load_norm_stats(found.norm_stats_folder(asset_id))
     tokenizer = _tokenizer(config, tokenizer_file)
     transform = transform_config(
@@ -270,11 +274,13 @@ def load_policy(
         rtc=mode,
         max_guidance_weight=max_guidance_weight,
     )
-    return Pi0Policy(
-        sampler,
-        PolicyTransform(transform, stats, tokenizer),
-        metadata={**said.get("policy_metadata", {}), **_told(config, name)},
-    )
+    if places is None:
+        served = PolicyTransform(transform, stats, tokenizer)
+    else:
+        _LOG.info("checkpoint %s has its joints in another order: %s", found.path, told[JOINTS])
+        served = ReorderedTransform(transform, stats, tokenizer, places)
+        told[JOINTS] = list(JointMap().dataset_names)  # what clients see is in the kit's order
+    return Pi0Policy(sampler, served, metadata={**told, **_told(config, name)})
 
 
 def random_policy(

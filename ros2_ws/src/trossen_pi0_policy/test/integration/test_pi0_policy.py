@@ -277,10 +277,10 @@ def test_joints_in_another_order_are_served_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("joints", "says"),
     [
         (
-            lambda names: names[:7],
+            NAMES[:7],
             r"missing \['right_joint_0'.*its joints are \['left_joint_0.pos'",
         ),
         ([*NAMES[:13], "gripper"], r"not the kit's \['gripper'\]"),

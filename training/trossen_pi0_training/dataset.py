@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +73,7 @@ class LeRobotFrames:
         root: Path | str,
         joint_names: Sequence[str] | None = None,
         cameras: Sequence[str] | None = None,
+        without: Collection[int] = (),
     ) -> None:
         """Opens a data set.
 
@@ -80,13 +81,15 @@ class LeRobotFrames:
             root: its folder, with ``meta/info.json``.
             joint_names: data-set names of the values wanted, in order; None: the suite's fourteen.
             cameras: cameras wanted, by the suite's or the data set's names; None: all.
+            without: numbers of episodes that are not wanted: their values are zeros where no other
+                episode is in the same table, which is not read then.
 
         Raises:
             DatasetError: it is damaged, of another format, or lacks a joint or camera.
         """
         self.root = Path(root)
         self._index: Index = read_index(self.root)
-        self._columns = self._read_columns()
+        self._columns = self._read_columns(frozenset(without))
         self.joint_names = tuple(joint_names or JointMap().dataset_names)
         self._state = self.select(self.joint_names, layout.STATE)
         self._action = self.select(self.joint_names, layout.ACTION)
@@ -123,6 +126,12 @@ class LeRobotFrames:
     def splits(self) -> dict[str, range]:
         """Numbers of the episodes of each split, such as train and val."""
         return self._index.splits
+
+    @property
+    def video_keys(self) -> tuple[str, ...]:
+        """Features of the wanted cameras whose pictures are in videos."""
+        keys = self._camera_keys.values()
+        return tuple(key for key in keys if self.features[key]["dtype"] == "video")
 
     @cached_property
     def outcomes(self) -> dict[int, str]:
@@ -217,21 +226,28 @@ class LeRobotFrames:
 
     # Opening ------------------------------------------------------------------------------------
 
-    def _read_columns(self) -> dict[str, NDArray[Any]]:
-        wanted = [
-            name
-            for name, each in self.features.items()
-            if each["dtype"] not in ("video", "image", "string")
-        ]
+    def _read_columns(self, without: frozenset[int]) -> dict[str, NDArray[Any]]:
+        wanted = self._index.number_columns
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
-        for path in self._index.data_files:
-            table = tables.read_parquet(self.root / path, wanted)
+        for path, spans in self._index.by_table.items():
+            if all(each.index in without for each in spans):
+                found = {name: self._zeros(name, spans) for name in wanted}
+            else:
+                table = tables.read_parquet(self.root / path, wanted)
+                found = {name: tables.to_numpy(table[name]) for name in wanted}
             for name in wanted:
-                parts[name].append(tables.to_numpy(table[name]))
+                parts[name].append(found[name])
         columns = {name: np.concatenate(part) for name, part in parts.items()}
         columns |= {name: columns[name].reshape(-1) for name in layout.COUNTERS if name in columns}
         self._index.check(columns)
         return columns
+
+    def _zeros(self, column: str, spans: Sequence[EpisodeSpan]) -> NDArray[Any]:
+        if column == "episode_index":
+            return self._index.episode_numbers(spans)
+        each = self.features[column]
+        shape = () if column in layout.COUNTERS else tuple(each["shape"])
+        return np.zeros((sum(span.length for span in spans), *shape), each["dtype"])
 
     def _find_cameras(self, wanted: Sequence[str] | None) -> dict[str, str]:
         there = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class EpisodeSpan:
         first: number of its first frame in the data set.
         length: number of its frames.
         tasks: its instructions.
+        table: file of its rows, relative to the data set; it may hold other episodes too.
         videos: feature -> its file, relative to the data set, and when it begins there [s].
     """
 
@@ -30,6 +32,7 @@ class EpisodeSpan:
     first: int
     length: int
     tasks: tuple[str, ...]
+    table: str
     videos: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
@@ -70,12 +73,32 @@ class Index:
             raise DatasetError(f"{self.root}: the values of {feature} have no names")
         return tuple(str(name) for name in names)
 
+    @property
+    def number_columns(self) -> list[str]:
+        """Columns of the tables that hold numbers."""
+        kinds = {name: each["dtype"] for name, each in self.features.items()}
+        return [name for name, kind in kinds.items() if kind not in ("video", "image", "string")]
+
+    @cached_property
+    def by_table(self) -> dict[str, list[EpisodeSpan]]:
+        """Episodes of each of the ``data_files``."""
+        found: dict[str, list[EpisodeSpan]] = {path: [] for path in self.data_files}
+        for span in self.episodes:
+            found[span.table].append(span)
+        return found
+
+    @staticmethod
+    def episode_numbers(episodes: Sequence[EpisodeSpan]) -> NDArray[np.int64]:
+        """What ``episode_index`` is in the rows of these episodes."""
+        numbers = np.array([e.index for e in episodes], np.int64)
+        return np.repeat(numbers, [e.length for e in episodes])
+
     def check(self, columns: Mapping[str, NDArray[Any]]) -> None:
         """Raises DatasetError unless the tables hold the frames that ``meta`` lists."""
         missing = [name for name in layout.COUNTERS if name not in columns]
         if missing:
             raise DatasetError(f"{self.root}: the tables lack {missing}")
-        wanted = np.repeat([e.index for e in self.episodes], [e.length for e in self.episodes])
+        wanted = self.episode_numbers(self.episodes)
         numbers = columns["episode_index"]
         if not np.array_equal(numbers, wanted):
             raise DatasetError(
@@ -129,7 +152,8 @@ def _read_v21(root: Path, info: Mapping[str, Any]) -> Index:
             for key in _video_keys(info)
         }
         files.append(info["data_path"].format(**place))
-        episodes.append(EpisodeSpan(number, first, length, tuple(each["tasks"]), videos))
+        tasks_of = tuple(each["tasks"])
+        episodes.append(EpisodeSpan(number, first, length, tasks_of, files[-1], videos))
         first += length
     return _index(root, info, tasks, episodes, files)
 
@@ -149,10 +173,11 @@ def _read_v30(root: Path, info: Mapping[str, Any]) -> Index:
     for each in sorted(rows, key=lambda row: int(row["episode_index"])):
         videos = {key: _video_v30(info, each, key) for key in _video_keys(info)}
         place = {name: int(each[f"data/{name}"]) for name in ("chunk_index", "file_index")}
-        files[info["data_path"].format(**place)] = None
+        file = info["data_path"].format(**place)
+        files[file] = None
         first, end = int(each["dataset_from_index"]), int(each["dataset_to_index"])
-        number = int(each["episode_index"])
-        episodes.append(EpisodeSpan(number, first, end - first, tuple(each["tasks"]), videos))
+        number, tasks_of = int(each["episode_index"]), tuple(each["tasks"])
+        episodes.append(EpisodeSpan(number, first, end - first, tasks_of, file, videos))
     return _index(root, info, tasks, episodes, list(files))
 
 

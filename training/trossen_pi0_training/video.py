@@ -117,6 +117,11 @@ class VideoFile:
         self._coming: Iterator[av.VideoFrame] = iter(())
         self._last: av.VideoFrame | None = None
 
+    @property
+    def frames(self) -> int:
+        """How many pictures its header tells; 0: it does not."""
+        return self._stream.frames
+
     def picture(self, time_s: float, tolerance_s: float) -> NDArray[np.uint8]:
         """The picture shown at a time.
 

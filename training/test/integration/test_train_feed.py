@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import multiprocessing
 import os
+import re
 import signal
 import time
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fixtures.training import PROMPT, convert_episodes, debug_config
@@ -20,10 +24,12 @@ from trossen_pi0_training import layout, norm_stats
 from trossen_pi0_training.config.fields import LoaderConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed import survey
 from trossen_pi0_training.feed.examples import DatasetExamples, transform_config
 from trossen_pi0_training.feed.loader import Loader, Source
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 from trossen_pi0_training.feed.synthetic import SyntheticExamples, synthetic_stats
+from trossen_pi0_training.video import VideoWriter
 
 FIELDS = ("images", "image_mask", "state", "tokens", "token_mask", "actions", "numbers")
 
@@ -171,13 +177,85 @@ def test_a_hung_worker_is_told_in_time(config):
     assert not multiprocessing.active_children()
 
 
-def test_a_damaged_video_names_the_example(tmp_path):
+def test_a_damaged_video_names_the_episode(tmp_path):
     root = convert_episodes(tmp_path)
     config = debug_config(tmp_path, root)
     for video in (root / "videos").rglob("*.mp4"):
         video.write_bytes(video.read_bytes()[:2000])
-    with pytest.raises(TrainingError, match=r"example \d+ of batch 0: .*mp4"):
+    with pytest.raises(
+        TrainingError, match=r"example \d+ of batch 0: episode [0-3], frame \d+: .*mp4"
+    ):
         batches(source(config, workers=1), 1)
+
+
+def test_sound_episodes_have_no_problems(config, tmp_path):
+    assert survey.problems(config.data) == []
+    assert survey.problems(debug_config(tmp_path).data) == []
+
+
+def rewritten(table, change):
+    """Changes the columns of a table, each a list of rows."""
+    columns = pq.read_table(table).to_pydict()
+    change(columns)
+    schema = pq.read_schema(table)
+    pq.write_table(pa.table(columns, schema=schema), table)
+
+
+def test_each_damaged_episode_is_told_before_a_training(tmp_path):
+    """What is wrong with tables hides what is wrong with videos, as they cannot be looked at."""
+    root = convert_episodes(tmp_path)
+    data = debug_config(tmp_path, root).data
+    third = open_dataset(data).episodes[2]
+
+    def spoil(columns):
+        columns["observation.state"][third.first + 1][4] = math.nan
+        columns["action"][third.first][0] = math.inf
+
+    table = next((root / "data").rglob("*.parquet"))
+    rewritten(table, spoil)
+    wrist, high = (
+        next((root / f"videos/observation.images.{camera}").rglob("*.mp4"))
+        for camera in ("cam_left_wrist", "cam_high")
+    )
+    wrist.unlink()
+    high.write_bytes(high.read_bytes()[:2000])
+    found = survey.problems(data)
+    got = f"episode 2: {table}: {{}} must be finite, got {{}} for {{}}, 1 such values in all"
+    says = [
+        got.format("observation.state", "nan", "left_joint_4.pos in frame 1"),
+        got.format("action", "inf", "left_joint_0.pos in frame 0"),
+        *(rf"episode {n}: .*cam_high.*mp4 (has no picture|cannot be read) at" for n in range(4)),
+        r"episodes 0, 1, 2, 3: .*cam_left_wrist.*mp4 is no readable video: .*No such file",
+    ]
+    assert len(found) == len(says), found
+    for text, wanted in zip(found, says, strict=True):
+        assert re.match(wanted, text), text
+
+    def drop(columns):
+        for rows in columns.values():
+            del rows[third.first]
+
+    rewritten(table, drop)
+    assert survey.problems(data) == [
+        f"episode 2: {table} has {third.length - 1} rows, meta lists {third.length}"
+    ]
+    table.write_bytes(table.read_bytes()[:-100])
+    (told,) = survey.problems(data)
+    assert told.startswith(f"episodes 0, 1, 2, 3: cannot read {table}")
+
+
+def test_a_video_that_is_too_short_is_told(tmp_path):
+    root = convert_episodes(tmp_path)
+    data = debug_config(tmp_path, root).data
+    frames = open_dataset(data)
+    video = next((root / "videos/observation.images.cam_right_wrist").rglob("*.mp4"))
+    with VideoWriter(video, frames.fps) as writer:
+        for _ in range(len(frames) - 3):
+            writer.add(np.zeros((48, 64, 3), np.uint8))
+    (told,) = survey.problems(data)
+    assert told == (
+        f"episodes 0, 1, 2, 3: {video} has {len(frames) - 3} pictures, meta lists {len(frames)}"
+    )
 
 
 def test_a_truncated_table_and_an_unknown_joint_are_told(tmp_path):

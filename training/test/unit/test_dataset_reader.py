@@ -230,6 +230,17 @@ def test_missing_table_is_an_error(tmp_path: Path) -> None:
         LeRobotFrames(root)
 
 
+def test_a_damaged_table_of_an_episode_that_is_left_out_is_not_read(tmp_path: Path) -> None:
+    root = _v21(tmp_path / "set")
+    whole = LeRobotFrames(root)
+    (root / "data/chunk-000/episode_000001.parquet").write_bytes(b"damaged")
+    data = LeRobotFrames(root, without=[1])
+    assert len(data) == len(whole)
+    np.testing.assert_array_equal(data.select(JOINTS)[:6], whole.select(JOINTS)[:6])
+    assert not data.select(JOINTS)[6:].any()
+    assert data.frame(5).episode == 0
+
+
 def test_short_table_is_an_error(tmp_path: Path) -> None:
     root = _v21(tmp_path / "set")
     path = root / "data/chunk-000/episode_000001.parquet"

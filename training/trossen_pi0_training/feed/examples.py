@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_core.transforms import (
     ALOHA_DELTA_RUNS,
     ByteTokenizer,
@@ -25,7 +26,7 @@ from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_training import layout
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
-from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.dataset import DatasetFrame, LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.batches import Example
 
@@ -115,7 +116,7 @@ class DatasetExamples(Examples):
 
     @override
     def example(self, number: int) -> Example:
-        frame = self._frames.frame(int(self._numbers[number]))
+        frame = self._frame(int(self._numbers[number]))
         state, chunk = self.target(number)
         request: dict[str, Any] = {
             "state": state,
@@ -124,6 +125,14 @@ class DatasetExamples(Examples):
         }
         inputs = self._transform.inputs(request)
         return Example(inputs, self._transform.training_actions(chunk, state))
+
+    def _frame(self, index: int) -> DatasetFrame:
+        try:
+            return self._frames.frame(index)
+        except DatasetError as error:
+            episode = int(self._frames.column("episode_index")[index])
+            frame = index - self._frames.episodes[episode].first
+            raise DatasetError(f"episode {episode}, frame {frame}: {error}") from error
 
     @override
     def target(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -99,6 +99,12 @@ def test_a_wrong_name_is_answered_by_the_closest():
         (["--overwrite", "--resume"], "overwrite and resume exclude each other"),
         (["--data.cameras", "cam_low"], "cameras must be the first of"),
         (["--optimizer.decay-steps", "2"], "decay_steps must be more than warmup_steps"),
+        (["--exp-name", "../other"], "exp_name must be one folder's name other than . and .., got"),
+        (["--exp-name", "/tmp/x"], "exp_name must be one folder's name"),
+        (["--exp-name", "."], "exp_name must be one folder's name"),
+        (["--exp-name", "a/b"], "exp_name must be one folder's name"),
+        (["--data.repo-id", "lab/../../x"], "repo_id must be names joined by /"),
+        (["--data.asset-id", "/etc"], "asset_id must be names joined by /"),
         (["--nonsense", "1"], "Unrecognized options: --nonsense"),
     ],
 )

@@ -22,6 +22,18 @@ def _at_least(owner: object, least: float, *names: str) -> None:
             raise ParameterError(f"{name} must be {least:g} or more, got {value}")
 
 
+def _folder_below(owner: object, *names: str, parts: int | None = None) -> None:
+    """Values that name folders must not lead out of the folder that they are joined to."""
+    for name in names:
+        value = getattr(owner, name)
+        if not value:
+            continue
+        words = value.split("/")
+        if any(word in ("", ".", "..") for word in words) or (parts and len(words) > parts):
+            allowed = "one folder's name" if parts == 1 else "names joined by /"
+            raise ParameterError(f"{name} must be {allowed} other than . and .., got {value!r}")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Where examples come from and how they are transformed.
@@ -57,6 +69,7 @@ class DataConfig:
                 f"cameras must be the first of {list(known)}, as policies are served with them, "
                 f"got {list(self.cameras)}"
             )
+        _folder_below(self, "repo_id", "asset_id")
         if not 0 <= self.val_fraction < 1:
             raise ParameterError(f"val_fraction must lie in [0, 1), got {self.val_fraction}")
         if self.prompt_from_task and self.default_prompt is not None:
@@ -151,7 +164,8 @@ class TrainConfig:
     Attributes:
         name: of the config.
         model: name for ``trossen_pi0_policy.pi0.config.get_config``; the cameras are the data's.
-        exp_name: of this run; its checkpoints lie in checkpoint_base/name/exp_name.
+        exp_name: of this run, a folder's name; its checkpoints lie in
+            checkpoint_base/name/exp_name.
         data: examples.
         weights: checkpoint to start from, a folder or gs://; None: from scratch.
         freeze: what stays as it is: ``auto``: as openpi does, the weights of experts with LoRA
@@ -213,6 +227,7 @@ class TrainConfig:
     project_name: str = "trossen_pi0"
 
     def __post_init__(self) -> None:
+        _folder_below(self, "name", "exp_name", parts=1)
         _at_least(self, 1, "batch_size", "fsdp_devices", "num_train_steps", "log_interval")
         _at_least(self, 1, "save_interval", "keep_period")
         _at_least(self, 0, "micro_batch", "max_prefix", "seed")

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,9 @@ def compute(
 
     Returns:
         ``state`` and ``actions``, float64, a number for each joint [rad; m for carriages].
+
+    Raises:
+        TrainingError: a value is not finite.
     """
     mask = mask_from_runs(*ALOHA_DELTA_RUNS) if delta else None
 
@@ -85,17 +88,40 @@ def check_stats(
     """
     if frames is None:
         return synthetic_stats(len(config.data.joints))
+    return read_stats(config, made_of(config, frames, episodes))
+
+
+def read_stats(config: TrainConfig, wanted: Mapping[str, Any]) -> dict[str, NormStats]:
+    """The statistics of a config, of the data that ``made_of`` describes.
+
+    Raises:
+        TrainingError: they are missing or damaged, do not say what they were made of, or were
+            made of other data; says how to make them.
+    """
     folder = config.stats_folder
+    file = folder / SIDECAR
     try:
         stats = load_norm_stats(folder)
-        made_of = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-    except (NormStatsError, OSError, ValueError) as error:
-        raise TrainingError(f"norm stats are not there: {error}; {_hint(config)}") from error
-    wanted = _made_of(config, frames, episodes)
+    except NormStatsError as error:
+        raise TrainingError(f"norm stats cannot be used: {error}; {_hint(config)}") from error
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainingError(
+            f"norm stats in {folder} do not say what data they are of: {SIDECAR} is missing there, "
+            f"which openpi does not write; {_hint(config)}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{file} cannot be read: {error}; {_hint(config)}") from error
+    if not isinstance(told, dict):
+        raise TrainingError(
+            f"{file} must hold a map with the keys {list(wanted)}, got {str(told)[:60]}; "
+            f"{_hint(config)}"
+        )
     other = [
-        f"{name}: {made_of.get(name)!r}, now {value!r}"
+        f"{name}: {told.get(name)!r}, now {value!r}"
         for name, value in wanted.items()
-        if made_of.get(name) != value
+        if told.get(name) != value
     ]
     if other:
         raise TrainingError(
@@ -119,14 +145,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         began_s = time.monotonic()
         stats = compute(frames, selection.train, horizon, delta=config.data.delta_actions)
         folder = save_norm_stats(config.stats_folder, stats).parent
-        made_of = _made_of(config, frames, selection.train)
-        (folder / SIDECAR).write_text(json.dumps(made_of, indent=2) + "\n", encoding="utf-8")
+        told = made_of(config, frames, selection.train)
+        (folder / SIDECAR).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     except (TrossenPi0Error, OSError) as error:
         _LOG.error("%s", error)
         return 1
     _LOG.info(
         "norm stats of %d frames in %d episodes (%d held out, %d left out) in %.1f s: %s",
-        made_of["frames"],
+        told["frames"],
         len(selection.train),
         len(selection.val),
         len(selection.left_out),
@@ -136,8 +162,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _made_of(config: TrainConfig, frames: LeRobotFrames, episodes: Sequence[int]) -> dict[str, Any]:
-    """What statistics depend on; the digest tells other values of the same number of frames."""
+def made_of(config: TrainConfig, frames: LeRobotFrames, episodes: Sequence[int]) -> dict[str, Any]:
+    """What statistics depend on; the digest tells other values of the same number of frames.
+
+    Raises:
+        TrainingError: a value is not finite.
+    """
     digest = hashlib.sha256()
     count = 0
     for state, action in _episodes(frames, episodes):
@@ -170,7 +200,23 @@ def _episodes(
     for number in episodes:
         span = frames.episodes[number]
         rows = slice(span.first, span.first + span.length)
-        yield states[rows].astype(np.float64), actions[rows].astype(np.float64)
+        state, action = states[rows].astype(np.float64), actions[rows].astype(np.float64)
+        _check_finite(frames, number, layout.STATE, state)
+        _check_finite(frames, number, layout.ACTION, action)
+        yield state, action
+
+
+def _check_finite(
+    frames: LeRobotFrames, episode: int, feature: str, values: NDArray[np.float64]
+) -> None:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        frame, joint = bad[0]
+        raise TrainingError(
+            f"{frames.root}: episode {episode} has {len(bad)} values that are not finite in "
+            f"{feature}, the first in frame {frame} of {frames.joint_names[joint]}: "
+            f"{values[frame, joint]}; repair the episode or leave it out of the data set"
+        )
 
 
 if __name__ == "__main__":

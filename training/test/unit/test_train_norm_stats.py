@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from fixtures.training import debug_config
+from trossen_pi0_core.transforms import save_norm_stats
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.synthetic import synthetic_stats
 from trossen_pi0_training.moments_of_rows import BINS, stats_of_rows
+from trossen_pi0_training.norm_stats import SIDECAR, read_stats
 
 
 def test_they_are_those_of_all_rows_at_once():
@@ -35,3 +42,28 @@ def test_values_that_never_change_are_their_own_quantiles():
 def test_no_rows_have_none():
     with pytest.raises(ValueError, match="at least one row"):
         stats_of_rows(list)
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "said"),
+    [
+        (None, "do not say what data they are of: made_of.json is missing there, which openpi"),
+        ("[1, 2]", r"made_of.json must hold a map with the keys \['frames'\], got \[1, 2\]"),
+        ("{", "made_of.json cannot be read"),
+        ('{"frames": 4}', "are of other data: frames: 4, now 5"),
+    ],
+)
+def test_stats_must_say_what_they_are_of(tmp_path, sidecar, said):
+    config = debug_config(tmp_path)
+    with pytest.raises(
+        TrainingError, match="norm stats cannot be used: no normalisation statistics"
+    ):
+        read_stats(config, {"frames": 5})
+    save_norm_stats(config.stats_folder, synthetic_stats(14))
+    if sidecar is not None:
+        (config.stats_folder / SIDECAR).write_text(sidecar)
+    with pytest.raises(TrainingError, match=said) as caught:
+        read_stats(config, {"frames": 5})
+    assert "make them with `python -m trossen_pi0_training.norm_stats debug`" in str(caught.value)
+    (config.stats_folder / SIDECAR).write_text(json.dumps({"frames": 5}))
+    assert read_stats(config, {"frames": 5})["state"].dimensions == 14

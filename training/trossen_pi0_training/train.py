@@ -15,15 +15,19 @@ _LOG = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0; 1 after an error; 128 and the signal's number where one ended the training."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("jax._src.xla_bridge", "absl", "orbax"):
+    quiet = ("jax._src.xla_bridge", "absl", "orbax", "trossen_pi0_policy.checkpoints.layout")
+    for name in quiet:
         logging.getLogger(name).setLevel(logging.WARNING)
     words = sys.argv[1:] if argv is None else argv
     try:
         config = parse_config(words, "python -m trossen_pi0_training.train")
         from trossen_pi0_training.fit.mesh import initialize_processes
         from trossen_pi0_training.run.loop import train
+        from trossen_pi0_training.run.processes import is_first
 
         initialize_processes()
+        if not is_first():  # what all say is said once
+            logging.getLogger().setLevel(logging.WARNING)
         outcome = train(config)
     except (TrossenPi0Error, OSError) as error:
         _LOG.error("%s", error)

@@ -189,9 +189,9 @@ _makers: list[_Maker] = []
 
 
 def _begin_worker(source: Source, pids: SimpleQueue[int]) -> None:
-    """Runs first in a worker: it leaves Ctrl-C to its parent, and ends with it."""
+    """Runs first in a worker: it leaves Ctrl-C and SIGTERM to its parent, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a whole group is given it, as by Slurm
     _makers.append(_Maker(source))
     pids.put(os.getpid())
     parent = multiprocessing.parent_process()

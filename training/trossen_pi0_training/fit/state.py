@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
@@ -72,21 +73,37 @@ def create_state(
         parameters: leaves to start from by path, in our arrangement; those that are missing are
             drawn anew. Not changed.
     """
+    shapes = state_shapes(config, mesh)
+    wanted = {**shapes.frozen, **shapes.trainable}
+    given = {path: _placed(leaf, wanted[path]) for path, leaf in (parameters or {}).items()}
+    # As in openpi the first key is the one of the training's steps, the second of the parameters.
+    key = jax.random.split(jax.random.key(config.seed))[1]
+    return state_maker(config, shapes)(key, given)
+
+
+def state_maker(
+    config: TrainConfig, shapes: TrainState
+) -> Callable[[jax.Array, Leaves], TrainState]:
+    """What makes a state at step 0 of a key and given leaves, whose memory it takes over."""
     optimizer = make_optimizer(config.optimizer)
-    places = jax.tree.map(lambda leaf: leaf.sharding, state_shapes(config, mesh))
-    given = dict(parameters or {})
+    places = jax.tree.map(lambda leaf: leaf.sharding, shapes)
 
     def make(key: jax.Array, given: Leaves) -> TrainState:
         return _fresh_state(config, optimizer, key, given)
 
-    # As in openpi the first key is the one of the training's steps, the second of the parameters.
-    key = jax.random.split(jax.random.key(config.seed))[1]
-    return jax.jit(make, out_shardings=places)(key, given)
+    return jax.jit(make, out_shardings=places, donate_argnums=1)
 
 
 def step_key(config: TrainConfig, step: jax.Array | int) -> jax.Array:
     """Randomness of a step, as openpi derives it."""
     return jax.random.fold_in(jax.random.split(jax.random.key(config.seed))[0], step)
+
+
+def _placed(leaf: Any, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+    """A leaf in host memory brought onto the devices, to each no more than its part."""
+    value = np.asarray(leaf).astype(wanted.dtype, copy=False)
+    assert wanted.sharding is not None
+    return jax.make_array_from_callback(value.shape, wanted.sharding, lambda part: value[part])
 
 
 def _fresh_state(

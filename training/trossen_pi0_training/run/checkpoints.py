@@ -17,14 +17,16 @@ from jax.sharding import Mesh
 from typing_extensions import Self, override
 
 from trossen_pi0_core.transforms import NormStats, save_norm_stats
-from trossen_pi0_policy.checkpoints import CheckpointError, find_checkpoint
 from trossen_pi0_policy.checkpoints.layout import ASSETS, PARAMETERS, write_metadata
-from trossen_pi0_policy.pi0.parameters import from_openpi, to_openpi
+from trossen_pi0_policy.pi0.parameters import to_openpi
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.fit.mesh import parameter_sharding
 from trossen_pi0_training.fit.state import TrainState, state_shapes
+from trossen_pi0_training.run.folder import complete_step
+from trossen_pi0_training.run.joining import joined_leaves
+from trossen_pi0_training.run.memory import is_out_of_memory
 
 TRAIN_STATE = "train_state"
 
@@ -105,13 +107,18 @@ class RunCheckpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._manager.close()
+        except _ORBAX_ERRORS as error:
+            if kind is None:
+                raise self._failed(None, error) from error
+            _LOG.error("%s", self._failed(None, error))
 
     @property
-    def newest(self) -> int | None:
-        """Step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+    def complete(self) -> int | None:
+        """Step of the newest complete checkpoint on disk, whatever is under way; None: none."""
+        return complete_step(self._config.run_folder)
 
     def save(self, state: TrainState) -> None:
         """Begins to write the state under its step, which must be a new one; copies it first.
@@ -131,7 +138,18 @@ class RunCheckpoints:
         try:
             self._manager.save(step, args=items, force=True)
         except _ORBAX_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             raise self._failed(step, error) from error
+
+    def look(self) -> None:
+        """Looks whether what is written in the background has failed; waits for nothing.
+
+        Raises:
+            TrainingError: it has.
+        """
+        if not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
         """Waits until what was begun is complete.
@@ -150,7 +168,7 @@ class RunCheckpoints:
         Raises:
             TrainingError: there is none, or it is damaged or of another config.
         """
-        step = self.newest
+        step = self._manager.latest_step()
         if step is None:
             raise TrainingError(f"run {self._config.run_folder} has no complete checkpoint")
         shapes = state_shapes(self._config, self._mesh)
@@ -171,46 +189,42 @@ class RunCheckpoints:
         try:
             found = self._manager.restore(step, args=items)
         except _ORBAX_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             folder = self._config.run_folder / str(step)
             raise TrainingError(f"checkpoint {folder} cannot be resumed: {error}") from error
         _LOG.info("resuming from step %d", step)
-        return self._joined(shapes, found[PARAMETERS][_ROOT], found[TRAIN_STATE])
+        parts = flatten_dict(found[PARAMETERS][_ROOT], sep="/")
+        remembered = dict(found[TRAIN_STATE])
+        del found
+        return self._joined(shapes, parts, remembered)
 
-    def _joined(self, shapes: TrainState, parameters: Any, remembered: Any) -> TrainState:
-        places = jax.tree.map(lambda leaf: leaf.sharding, shapes)
-
-        def join(parameters: Any, remembered: Any) -> TrainState:
-            flat = flatten_dict(parameters, sep="/")
-            leaves = flatten_dict(from_openpi(flat, self._model), sep="/")
-            saved = {path: leaves[path] for path in shapes.trainable}
-            frozen = {path: leaves[path] for path in shapes.frozen}
-            paths, structure = jax.tree_util.tree_flatten_with_path(_rest(shapes))
-            rest = structure.unflatten([remembered[_name(path)] for path, _ in paths])
-            averaged = shapes.ema is not None
-            return TrainState(
-                step=rest["step"],
-                trainable=rest["trainable"] if averaged else saved,
-                frozen=frozen,
-                opt_state=rest["opt_state"],
-                ema=saved if averaged else None,
-            )
-
-        return jax.jit(join, out_shardings=places)(parameters, remembered)
+    def _joined(
+        self, shapes: TrainState, parts: dict[str, Any], remembered: Mapping[str, Any]
+    ) -> TrainState:
+        averaged = shapes.ema is not None
+        saved: dict[str, Any] = {}
+        frozen: dict[str, Any] = {}
+        places = {p: leaf.sharding for p, leaf in {**shapes.trainable, **shapes.frozen}.items()}
+        for path, leaf in joined_leaves(parts, self._model, places):
+            (frozen if path in shapes.frozen else saved)[path] = leaf
+        paths, structure = jax.tree_util.tree_flatten_with_path(_rest(shapes))
+        rest = structure.unflatten([remembered[_name(path)] for path, _ in paths])
+        return TrainState(
+            step=rest["step"],
+            trainable=rest["trainable"] if averaged else saved,
+            frozen=frozen,
+            opt_state=rest["opt_state"],
+            ema=saved if averaged else None,
+        )
 
     def _placed(self, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         place = parameter_sharding(self._mesh, leaf)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 
-    def _complete(self) -> int | None:
-        """Step of the newest complete checkpoint on disk, whatever is under way."""
-        try:
-            return find_checkpoint(self._config.run_folder).step
-        except CheckpointError:
-            return None
-
     def _failed(self, step: int | None, error: Exception) -> TrainingError:
         what = "a checkpoint" if step is None else f"checkpoint {step}"
-        left = self._complete()
+        left = self.complete
         kept = "none is complete" if left is None else f"that of step {left} is complete"
         return TrainingError(
             f"{what} of run {self._config.run_folder} could not be written, {kept}: {error}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,12 +19,15 @@ from trossen_pi0_training.fit.batch import shard_batch
 from trossen_pi0_training.fit.state import TrainState, create_state
 from trossen_pi0_training.fit.step import StepMetrics, make_train_step
 from trossen_pi0_training.run.checkpoints import Assets, RunCheckpoints
+from trossen_pi0_training.run.folder import prepared_folder
 from trossen_pi0_training.run.interruption import Interruption
+from trossen_pi0_training.run.memory import memory_told
 from trossen_pi0_training.run.metadata import checkpoint_metadata
 from trossen_pi0_training.run.preflight import Ready, check
+from trossen_pi0_training.run.processes import SharedSignal, is_first, together
 from trossen_pi0_training.run.progress import TrainingProgress
-from trossen_pi0_training.run.start import prepare_folder, starting_parameters
-from trossen_pi0_training.run.trackers import Trackers
+from trossen_pi0_training.run.start import starting_parameters
+from trossen_pi0_training.run.trackers import Figures, Trackers, Unwritten, wandb_run
 from trossen_pi0_training.validation.validator import Validator
 
 MOST_SKIPPED = 10
@@ -50,34 +56,45 @@ def train(config: TrainConfig) -> Outcome:
         TrossenPi0Error: what is wrong, before anything is changed; or what went wrong on the way,
             with the last complete checkpoint kept.
     """
-    ready = check(config)
-    parameters = {} if config.resume else starting_parameters(config)
-    prepare_folder(config)
-    metadata = checkpoint_metadata(config, ready.fps)
-    assets = Assets(config.data.asset, ready.stats, metadata)
-    with RunCheckpoints(config, ready.mesh, assets) as checkpoints:
-        if config.resume:
-            state = checkpoints.restore()
-        else:
-            state = create_state(config, ready.mesh, parameters)
-        parameters.clear()
-        return _Loop(config, ready, checkpoints).run(state)
+    ready = together(lambda: check(config))
+    parameters = {} if config.resume else together(lambda: starting_parameters(config))
+    first = is_first()
+    with ExitStack() as held:
+        wandb = together(
+            lambda: held.enter_context(wandb_run(config)) if first and config.wandb else None
+        )
+        together(lambda: held.enter_context(prepared_folder(config)) if first else None)
+        metadata = checkpoint_metadata(config, ready.data.fps, ready.data.description)
+        assets = Assets(config.data.asset, ready.data.stats, metadata)
+        checkpoints = held.enter_context(RunCheckpoints(config, ready.mesh, assets))
+        with memory_told(ready.plan):
+            if config.resume:
+                state = together(checkpoints.restore)
+            else:
+                state = create_state(config, ready.mesh, parameters)
+            parameters.clear()
+            return _Loop(config, ready, checkpoints, wandb).run(state)
 
 
 class _Loop:
-    def __init__(self, config: TrainConfig, ready: Ready, checkpoints: RunCheckpoints) -> None:
+    def __init__(
+        self, config: TrainConfig, ready: Ready, checkpoints: RunCheckpoints, wandb: Any
+    ) -> None:
         self._config = config
         self._ready = ready
         self._checkpoints = checkpoints
+        self._wandb = wandb
         self._step = make_train_step(config, ready.mesh, ready.plan)
         self._validator: Validator | None = None
-        if config.validation.interval and ready.has_val:
+        if config.validation.interval and ready.data.has_val:
             source = ready.source(config, "val")
             folder = config.run_folder / "validation"
             self._validator = Validator(config, ready.mesh, source, folder)
         self._skipped = 0
-        self._saved = checkpoints.newest
+        self._saved = checkpoints.complete
+        self._signal = SharedSignal(ready.mesh)
         self._window: list[StepMetrics] = []
+        self._timed = 0  # of the window, steps that needed no compiling
         self._window_began_s = 0.0
         self._waited_s = 0.0
 
@@ -97,22 +114,29 @@ class _Loop:
         )
         source = self._ready.source(config, "train")
         with (
-            Trackers(config, first) as trackers,
+            self._trackers(first) as trackers,
             TrainingProgress(first, config.num_train_steps) as progress,
             Loader(source, start_step=first) as loader,
             Interruption() as interruption,
         ):
-            self._window_began_s = time.monotonic()
             pending: StepMetrics | None = None
-            step = first
-            while step < config.num_train_steps and not interruption.number:
+            step, stopped = first, 0
+            while step < config.num_train_steps and not stopped:
                 state, metrics = self._step(state, shard_batch(self._ready.mesh, next(loader)))
+                if step == first:
+                    jax.block_until_ready(metrics)
+                    self._begin_window(loader)
+                    progress.compiled(step + 1)
+                else:
+                    self._timed += 1
                 if pending is not None:  # of the step before, while this one runs
                     self._note(step - 1, pending, trackers)
                 pending = metrics
                 step += 1
                 progress.step(step)
-                ends = step == config.num_train_steps or bool(interruption.number)
+                self._checkpoints.look()
+                stopped = self._signal.agreed(interruption.number)
+                ends = step == config.num_train_steps or bool(stopped)
                 if step % config.log_interval == 0 or ends:
                     self._note(step - 1, pending, trackers)
                     pending = None
@@ -121,18 +145,23 @@ class _Loop:
                     self._validate(state, trackers, progress)
                 if step % config.save_interval == 0 or ends:
                     self._save(state)
-            if pending is not None:  # a signal came between
-                self._note(step - 1, pending, trackers)
-            self._save(state)
             self._checkpoints.wait()
-            return Outcome(step, interruption.number if step < config.num_train_steps else 0)
+            return Outcome(step, stopped if step < config.num_train_steps else 0)
+
+    @contextmanager
+    def _trackers(self, first_step: int) -> Iterator[Figures]:
+        if not is_first():
+            yield Unwritten()
+            return
+        with Trackers(self._config, first_step, self._wandb) as trackers:
+            yield trackers
 
     def _save(self, state: TrainState) -> None:
         if self._saved != int(state.step):
             self._checkpoints.save(state)
             self._saved = int(state.step)
 
-    def _note(self, step: int, metrics: StepMetrics, trackers: Trackers) -> None:
+    def _note(self, step: int, metrics: StepMetrics, trackers: Figures) -> None:
         found: StepMetrics = jax.device_get(metrics)
         trackers.loss(step, float(found.loss))
         self._window.append(found)
@@ -140,14 +169,15 @@ class _Loop:
         if found.skipped:
             _LOG.warning("step %d has loss %g and is left out", step, found.loss)
         if self._skipped >= MOST_SKIPPED:
+            saved = self._checkpoints.complete
             raise TrainingError(
                 f"the last {self._skipped} steps, up to {step}, had no finite loss and gradients; "
-                f"the newest checkpoint is that of step {self._checkpoints.newest}; a lower "
-                "--optimizer.peak-lr may help"
+                f"{'none' if saved is None else f'that of step {saved}'} is the newest complete "
+                "checkpoint; a lower --optimizer.peak-lr may help"
             )
 
     def _report(
-        self, step: int, trackers: Trackers, progress: TrainingProgress, loader: Loader
+        self, step: int, trackers: Figures, progress: TrainingProgress, loader: Loader
     ) -> None:
         now_s, window = time.monotonic(), self._window
         spent_s = max(now_s - self._window_began_s, 1e-9)
@@ -160,26 +190,29 @@ class _Loop:
             else float("nan"),
             "param_norm": float(window[-1].param_norm),
             "learning_rate": float(window[-1].learning_rate),
-            "samples_per_s": len(window) * self._config.batch_size / spent_s,
-            "data_wait": waited_s / spent_s,
         }
+        if self._timed:
+            figures["samples_per_s"] = self._timed * self._config.batch_size / spent_s
+            figures["data_wait"] = waited_s / spent_s
         used = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
         if used:
             figures["device_gb"] = used / 1e9
         trackers.figures(step, figures)
         progress.figures(step, figures)
         self._window = []
-        self._window_began_s, self._waited_s = now_s, loader.waited_s
+        self._begin_window(loader)
 
-    def _validate(self, state: TrainState, trackers: Trackers, progress: TrainingProgress) -> None:
+    def _begin_window(self, loader: Loader) -> None:
+        self._timed = 0
+        self._window_began_s, self._waited_s = time.monotonic(), loader.waited_s
+
+    def _validate(self, state: TrainState, trackers: Figures, progress: TrainingProgress) -> None:
         assert self._validator is not None
         step, began_s = int(state.step), time.monotonic()
         found = self._validator.look(state)
-        figures = {
-            "val_loss": found.loss,
-            "val_error_rad": found.error_rad,
-            "val_error_m": found.error_m,
-        }
+        figures = {"val_loss": found.loss, "val_error_rad": found.error_rad}
+        if found.error_m is not None:
+            figures["val_error_m"] = found.error_m
         trackers.figures(step, figures)
         progress.figures(step, figures)
         if found.plot is not None:

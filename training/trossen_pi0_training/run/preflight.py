@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import Mesh
 
 from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_core.transforms import NormStats
+from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.errors import TrainingError
-from trossen_pi0_training.feed.loader import Source
+from trossen_pi0_training.feed import survey
+from trossen_pi0_training.feed.examples import check_prompts, make_tokenizer
+from trossen_pi0_training.feed.loader import Source, Split
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
+from trossen_pi0_training.feed.synthetic import synthetic_stats
 from trossen_pi0_training.fit.mesh import local_rows, make_mesh
 from trossen_pi0_training.fit.plan import Plan, make_plan
-from trossen_pi0_training.fit.state import state_shapes
-from trossen_pi0_training.norm_stats import check_stats
+from trossen_pi0_training.norm_stats import made_of, read_stats
+from trossen_pi0_training.run.disk import check_disk
+from trossen_pi0_training.run.folder import check_folder, check_idle
+from trossen_pi0_training.run.metadata import check_same_data, describe_data
+from trossen_pi0_training.run.processes import is_first
+from trossen_pi0_training.run.trackers import import_wandb
 
-_KEPT_CHECKPOINTS = 2
-"""The new one is written before the old one is removed."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples of a training.
+
+    Attributes:
+        fps: frames a second; None for synthetic examples.
+        has_val: whether there are held-out ones.
+        stats: norm stats.
+        description: see ``describe_data``; None for synthetic examples.
+    """
+
+    fps: float | None
+    has_val: bool
+    stats: Mapping[str, NormStats]
+    description: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -35,67 +56,57 @@ class Ready:
     Attributes:
         mesh: of the devices.
         plan: how gradients are taken.
-        stats: norm stats.
-        fps: of the data; None for synthetic examples.
-        frames: examples that are trained on; None for synthetic ones.
-        has_val: whether there are held-out examples.
+        data: that are trained on.
     """
 
     mesh: Mesh
     plan: Plan
-    stats: Mapping[str, NormStats]
-    fps: float | None
-    frames: int | None
-    has_val: bool
+    data: Data
 
-    def source(self, config: TrainConfig, split: Any) -> Source:
+    def source(self, config: TrainConfig, split: Split) -> Source:
         """Of this process's rows of the examples."""
         rows = local_rows(config)
-        return Source(config, self.stats, split, (rows.start, rows.stop))
+        return Source(config, self.data.stats, split, (rows.start, rows.stop))
+
+
+class _Problems(list[str]):
+    def tried(self, look: Callable[[], T]) -> T | None:
+        """What was found; None and one problem more where it fails."""
+        try:
+            return look()
+        except (TrossenPi0Error, OSError) as error:
+            self.append(str(error))
+            return None
 
 
 def check(config: TrainConfig) -> Ready:
-    """Looks at devices, data, statistics, prompts, memory and disk.
+    """Looks at run, devices, data, statistics, prompts, memory and disk. Changes nothing.
 
     Raises:
         TrainingError: all that was found wrong, one line each.
     """
-    problems: list[str] = []
-
-    def tried(look: Callable[[], Any]) -> Any:
-        try:
-            return look()
-        except (TrossenPi0Error, OSError) as error:
-            problems.append(str(error))
-            return None
-
-    if not config.exp_name:
-        problems.append("a run needs a name: --exp-name")
-    model = model_config(config)
-    if config.max_prefix >= model.action_horizon:
-        problems.append(
-            f"max_prefix must be below the {model.action_horizon} rows of a chunk, "
-            f"got {config.max_prefix}"
-        )
-    mesh = tried(lambda: make_mesh(config))
+    problems = _Problems()
+    _check_run(config, problems)
+    model = problems.tried(lambda: model_config(config))
+    mesh = problems.tried(lambda: make_mesh(config))
     plan = None
-    if mesh is not None:
-        plan = tried(lambda: make_plan(config, model, mesh.devices.size, device_memory()))
-        tried(lambda: _check_disk(config, mesh))
-    fps, frames, has_val = None, None, True
-    stats: Mapping[str, NormStats] | None = None
-    if config.data.repo_id:
-        data = tried(lambda: open_dataset(config.data))
-        chosen = tried(lambda: select_episodes(data, config.data)) if data is not None else None
-        if data is not None and chosen is not None:
-            fps, has_val = float(data.fps), bool(chosen.val)
-            frames = sum(data.episodes[n].length for n in chosen.train)
-            stats = tried(lambda: check_stats(config, data, chosen.train))
-    else:
-        stats = check_stats(config, None, ())
-    if mesh is not None and plan is not None and stats is not None:
-        ready = Ready(mesh, plan, stats, fps, frames, has_val)
-        tried(lambda: ready.source(config, "train").open().example(0))
+    if model is not None and mesh is not None:
+        plan = problems.tried(lambda: make_plan(config, model, mesh.devices.size, device_memory()))
+        problems.tried(lambda: check_disk(config, mesh))
+    if model is not None:
+        _check_prefix(config, model, problems)
+        if config.data.default_prompt is not None:
+            _check_prompts(config, model, {config.data.default_prompt}, problems)
+    data = _look_at_data(config, model, problems) if model is not None else None
+    if not problems and mesh is not None and plan is not None and data is not None:
+        ready = Ready(mesh, plan, data)
+        if config.resume:
+            problems.tried(lambda: check_same_data(config, data.stats, data.description))
+        splits: list[Split] = ["train"]
+        if data.has_val and config.validation.interval:
+            splits.append("val")
+        for split in splits:
+            problems.tried(lambda split=split: ready.source(config, split).open().example(0))
         if not problems:
             return ready
     raise TrainingError("\n".join(problems))
@@ -107,14 +118,51 @@ def device_memory() -> int | None:
     return stats.get("bytes_limit")
 
 
-def _check_disk(config: TrainConfig, mesh: Mesh) -> None:
-    shapes = state_shapes(config, mesh)
-    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    needed = _KEPT_CHECKPOINTS * size
-    folder = next(path for path in (config.run_folder, *config.run_folder.parents) if path.exists())
-    free = shutil.disk_usage(Path(folder)).free
-    if free < needed:
-        raise TrainingError(
-            f"not enough space in {folder}: {_KEPT_CHECKPOINTS} checkpoints need "
-            f"{needed / 1e9:.2f} GB, free are {free / 1e9:.2f} GB"
+def _check_run(config: TrainConfig, problems: _Problems) -> None:
+    if not config.exp_name:
+        problems.append("a run needs a name: --exp-name")
+    elif is_first():
+        problems.tried(lambda: check_folder(config))
+        problems.tried(lambda: check_idle(config.run_folder))
+    if config.wandb and is_first():
+        problems.tried(import_wandb)
+
+
+def _check_prefix(config: TrainConfig, model: Pi0Config, problems: _Problems) -> None:
+    if config.max_prefix >= model.action_horizon:
+        problems.append(
+            f"max_prefix must be below the {model.action_horizon} rows of a chunk, "
+            f"got {config.max_prefix}"
         )
+
+
+def _check_prompts(
+    config: TrainConfig, model: Pi0Config, prompts: set[str], problems: _Problems
+) -> None:
+    tokenizer = problems.tried(lambda: make_tokenizer(config, model))
+    if tokenizer is not None:
+        problems.tried(lambda: check_prompts(prompts, tokenizer, model, len(config.data.joints)))
+
+
+def _look_at_data(config: TrainConfig, model: Pi0Config, problems: _Problems) -> Data | None:
+    if not config.data.repo_id:
+        return Data(None, True, synthetic_stats(len(config.data.joints)), None)
+    before = len(problems)
+    problems += problems.tried(lambda: survey.problems(config.data)) or []
+    frames = problems.tried(lambda: open_dataset(config.data)) if len(problems) == before else None
+    if frames is None:
+        return None
+    chosen = problems.tried(lambda: select_episodes(frames, config.data))
+    if chosen is None:
+        return None
+    if config.data.default_prompt is None:
+        spans = [frames.episodes[number] for number in (*chosen.train, *chosen.val)]
+        _check_prompts(config, model, {task for span in spans for task in span.tasks}, problems)
+    described = problems.tried(lambda: made_of(config, frames, chosen.train))
+    if described is None:
+        return None
+    stats = problems.tried(lambda: read_stats(config, described))
+    told = problems.tried(lambda: describe_data(frames, chosen.train, described))
+    if stats is None or told is None:
+        return None
+    return Data(float(frames.fps), bool(chosen.val), stats, told)

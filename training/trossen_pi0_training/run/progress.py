@@ -22,8 +22,8 @@ class TrainingProgress:
         last: step that it ends at.
         """
         console = Console(stderr=True)
-        self._first, self._last = first, last
-        self._began_s = time.monotonic()
+        self._last = last
+        self._begun_at, self._began_s = first, time.monotonic()
         self._bar = Progress(
             MofNCompleteColumn(),
             BarColumn(),
@@ -41,6 +41,10 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def compiled(self, done: int) -> None:
+        """The step is compiled; the time left is told by what is done from here on."""
+        self._begun_at, self._began_s = done, time.monotonic()
+
     def step(self, done: int) -> None:
         """So many steps are done."""
         self._bar.update(self._task, completed=done)
@@ -51,7 +55,7 @@ class TrainingProgress:
         if not self._bar.disable:
             self._bar.update(self._task, description=text)
             return
-        done = step - self._first
+        done = step - self._begun_at
         spent_s = time.monotonic() - self._began_s
-        left_s = spent_s / done * (self._last - step) if done else 0.0
-        _LOG.info("step %d of %d  %s  %.0f s left", step, self._last, text, left_s)
+        left = f"  {spent_s / done * (self._last - step):.0f} s left" if done > 0 else ""
+        _LOG.info("step %d of %d  %s%s", step, self._last, text, left)

@@ -1,9 +1,8 @@
-"""The state that a run begins with, and its folder."""
+"""The parameters that a run begins with."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from typing import Any
 
 import ml_dtypes
@@ -13,9 +12,7 @@ from trossen_pi0_policy.checkpoints import fetch, find_checkpoint, read_paramete
 from trossen_pi0_policy.pi0.parameters import Leaf, leaves, openpi_shapes
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
-from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.fit.freezing import frozen_paths
-from trossen_pi0_training.run.metadata import check_same_config, write_config
 
 _LOG = logging.getLogger(__name__)
 _ADAPTERS = ".*lora.*"
@@ -42,30 +39,6 @@ def starting_parameters(config: TrainConfig) -> dict[str, Any]:
         kind = narrow if leaf.path in still else np.float32
         found[leaf.path] = _joined(leaf, given, kind)
     return found
-
-
-def prepare_folder(config: TrainConfig) -> None:
-    """Makes the run's folder, or looks whether an existing run may go on.
-
-    Raises:
-        TrainingError: there is a run already and neither overwrite nor resume, or nothing to
-            resume, or a run of another config.
-    """
-    folder = config.run_folder
-    if config.resume:
-        if not folder.is_dir():
-            raise TrainingError(f"there is no run {folder} to resume")
-        check_same_config(config, folder)
-        return
-    if folder.exists() and any(folder.iterdir()):
-        if not config.overwrite:
-            raise TrainingError(
-                f"run {folder} exists: go on with it by --resume, replace it by --overwrite, or "
-                "choose another --exp-name"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(config, folder)
 
 
 def _joined(leaf: Leaf, given: dict[str, Any], kind: Any) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.errors import TrainingError
@@ -20,19 +21,51 @@ LOSSES = "losses.jsonl"
 _WANDB_ID = "wandb_id.txt"
 
 
-class Trackers:
-    """Writes figures. One thread."""
+class Figures(Protocol):
+    """Takes figures of a training. One thread."""
 
-    def __init__(self, config: TrainConfig, first_step: int) -> None:
+    def loss(self, step: int, loss: float) -> None:
+        """Keeps the loss of a step, exactly."""
+        ...
+
+    def figures(self, step: int, figures: Mapping[str, float]) -> None:
+        """Takes figures by name."""
+        ...
+
+    def picture(self, step: int, name: str, file: Path) -> None:
+        """Takes a PNG."""
+        ...
+
+
+class Unwritten(Figures):
+    """The figures of a process whose figures another one writes too."""
+
+    @override
+    def loss(self, step: int, loss: float) -> None:
+        del step, loss
+
+    @override
+    def figures(self, step: int, figures: Mapping[str, float]) -> None:
+        del step, figures
+
+    @override
+    def picture(self, step: int, name: str, file: Path) -> None:
+        del step, name, file
+
+
+class Trackers(Figures):
+    """Writes figures."""
+
+    def __init__(self, config: TrainConfig, first_step: int, wandb: Any = None) -> None:
         """Args:
-            config: of the training; its run folder exists.
-            first_step: of this start; losses written from it on by a start before are dropped.
-
-        Raises:
-            TrainingError: Weights & Biases is asked for and not installed.
+        config: of the training; its run folder exists.
+        first_step: of this start; losses written from it on by a start before are dropped.
+        wandb: the run of ``wandb_run``; None: none.
         """
         folder = config.run_folder
-        self._wandb = _begin_wandb(config) if config.wandb else None
+        self._wandb = wandb
+        if wandb is not None:
+            (folder / _WANDB_ID).write_text(str(wandb.id), encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
         self._losses = (folder / LOSSES).open("a+", encoding="utf-8")
         _drop_from(folder / LOSSES, first_step)
@@ -43,15 +76,13 @@ class Trackers:
     def __exit__(self, *_: object) -> None:
         self._losses.close()
         self._board.close()
-        if self._wandb is not None:
-            self._wandb.finish()
 
+    @override
     def loss(self, step: int, loss: float) -> None:
-        """Keeps the loss of a step, exactly."""
         self._losses.write(json.dumps({"step": step, "loss": loss}) + "\n")
 
+    @override
     def figures(self, step: int, figures: Mapping[str, float]) -> None:
-        """Writes figures by name, and what was kept of losses."""
         for name, value in figures.items():
             self._board.add_scalar(name, value, step)
         self._board.flush()
@@ -59,8 +90,8 @@ class Trackers:
         if self._wandb is not None:
             self._wandb.log(dict(figures), step=step)
 
+    @override
     def picture(self, step: int, name: str, file: Path) -> None:
-        """Shows a PNG."""
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
         self._board.add_image(name, pixels, step, dataformats="HWC")
@@ -86,21 +117,44 @@ def _drop_from(file: Path, step: int) -> None:
     file.write_text("".join(kept), encoding="utf-8")
 
 
-def _begin_wandb(config: TrainConfig) -> Any:
+def import_wandb() -> Any:
+    """The package of Weights & Biases.
+
+    Raises:
+        TrainingError: it is not installed, or damaged.
+    """
     try:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise TrainingError(
-            "--wandb needs the package wandb: pip install 'trossen_pi0_training[wandb]'"
+            f"--wandb needs the package wandb: pip install 'trossen_pi0_training[wandb]' ({error})"
         ) from error
+    return wandb
+
+
+@contextmanager
+def wandb_run(config: TrainConfig) -> Iterator[Any]:
+    """A run of Weights & Biases; it is said to have failed where an error leaves it.
+
+    Raises:
+        TrainingError: it cannot be begun, as without a login.
+    """
+    wandb = import_wandb()
     file = config.run_folder / _WANDB_ID
     known = file.read_text(encoding="utf-8").strip() if config.resume and file.exists() else None
-    run = wandb.init(
-        project=config.project_name,
-        name=config.exp_name,
-        id=known,
-        resume="must" if known else None,
-        config=json.loads(json.dumps(asdict(config), default=str)),
-    )
-    file.write_text(str(run.id), encoding="utf-8")
-    return run
+    try:
+        run = wandb.init(
+            project=config.project_name,
+            name=config.exp_name,
+            id=known,
+            resume="must" if known else None,
+            config=json.loads(json.dumps(asdict(config), default=str)),
+        )
+    except wandb.Error as error:
+        raise TrainingError(f"--wandb: Weights & Biases takes no run: {error}") from error
+    try:
+        yield run
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()

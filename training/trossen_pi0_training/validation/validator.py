@@ -31,13 +31,13 @@ class Validation:
     Attributes:
         loss: mean of the flow-matching loss, of pictures that are not augmented.
         error_rad: mean distance of sampled from recorded actions, all joints but carriages [rad].
-        error_m: of carriages [m].
+        error_m: of carriages [m]; None where the joints have none.
         plot: picture of some chunks; None where none was asked for.
     """
 
     loss: float
     error_rad: float
-    error_m: float
+    error_m: float | None
     plot: Path | None
 
 
@@ -89,7 +89,7 @@ class Validator:
         return Validation(
             loss=float(np.mean(losses)),
             error_rad=float(error[~carriages].mean()),
-            error_m=float(error[carriages].mean()),
+            error_m=float(error[carriages].mean()) if carriages.any() else None,
             plot=self._plot(int(state.step), truth, predicted),
         )
 

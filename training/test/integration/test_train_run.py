@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from trossen_pi0_policy.checkpoints import find_checkpoint, read_metadata, read_
 from trossen_pi0_training import norm_stats, train
 from trossen_pi0_training.run.trackers import read_losses
 
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 MORE = 12
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass
@@ -58,9 +61,17 @@ def words(home):
     return [*common, "--checkpoint-base", str(home / "checkpoints")]
 
 
-def start(words, *more, before=()):
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Trainings of this module that are alike compile their step once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+def start(words, *more, before=(), **how):
     command = [*before, sys.executable, "-m", "trossen_pi0_training.train", *words, *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **how)
 
 
 def finish(process):
@@ -103,7 +114,9 @@ def runs(home, words):
     assert newest is not None
     last = newest + MORE
     steps = ["--num-train-steps", str(last)]
-    status, text = finish(start(words, "--exp-name", "killed", *quiet, *steps, "--resume"))
+    moved = shutil.copytree(home / "set", home / "moved")
+    here = ["--data.root", str(moved)]
+    status, text = finish(start(words, "--exp-name", "killed", *quiet, *steps, *here, "--resume"))
     assert status == 0, text
     assert f"resuming from step {newest}" in text
     look = ["--validation.interval", str(last), "--loader.workers", "1"]
@@ -182,7 +195,9 @@ def test_the_policy_node_drives_the_simulated_kit_with_it(runs, tmp_path):
 
 def test_a_save_that_fails_leaves_the_last_checkpoint(runs, words):
     before = {p: p.stat().st_size for p in (runs.killed / str(runs.steps)).rglob("*")}
-    more = ["--num-train-steps", str(runs.steps + 3), "--validation.interval", "0"]
+    # No other save comes within the deadline: it is noticed on the way.
+    more = ["--num-train-steps", "1000000", "--save-interval", str(runs.steps + 1)]
+    more += ["--validation.interval", "0"]
     limited = ("prlimit", "--fsize=50000")  # as a disk on which no large file can be written
     status, text = finish(start(words, "--exp-name", "killed", "--resume", *more, before=limited))
     assert status == 1, text
@@ -191,16 +206,24 @@ def test_a_save_that_fails_leaves_the_last_checkpoint(runs, words):
     assert find_checkpoint(runs.killed).step == runs.steps
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(words, home):
-    process = start(words, "--exp-name", "stopped", "--num-train-steps", "100000")
-    losses = home / "checkpoints" / "debug" / "stopped" / "losses.jsonl"
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_saves_and_says_how_to_go_on(words, home, workers):
+    """Ctrl-C to the training alone; SIGTERM to all its processes, as job schedulers send it."""
+    name, number = ("all", signal.SIGTERM) if workers else ("one", signal.SIGINT)
+    more = ["--num-train-steps", "1000000", "--loader.workers", str(workers)]
+    process = start(words, "--exp-name", name, *more, start_new_session=True)
+    losses = home / "checkpoints" / "debug" / name / "losses.jsonl"
     deadline = time.monotonic() + DEADLINE_S
     while not losses.exists() or not losses.read_text():
         assert time.monotonic() < deadline
+        assert process.poll() is None, finish(process)[1]
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    if workers:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     status, text = finish(process)
-    assert status == 130, text
+    assert status == 128 + number, text
     step = find_checkpoint(losses.parent).step
     assert f"go on from step {step} with --resume" in text
     assert step == max(read_losses(losses.parent)) + 1
@@ -225,15 +248,40 @@ def test_an_existing_run_is_not_touched_unasked(runs, words, tmp_path, caplog):
     assert sorted(p.name for p in runs.whole.iterdir()) == names
 
 
-def test_everything_that_is_wrong_is_said_before_anything_is_made(words, home, caplog):
+def test_a_run_goes_on_with_its_data_and_norm_stats_only(runs, words, home, tmp_path, caplog):
+    folder = tmp_path / "assets" / "debug" / "lab" / "cube"
+    shutil.copytree(home / "assets" / "debug" / "lab" / "cube", folder)
+    changed = json.loads((folder / "norm_stats.json").read_text())
+    changed["norm_stats"]["actions"]["mean"][3] += 0.01
+    (folder / "norm_stats.json").write_text(json.dumps(changed))
+    more = ["--exp-name", "whole", "--resume", "--assets-base", str(tmp_path / "assets")]
+    assert train.main([*words, *more]) == 1
+    assert "was begun with other data: norm stats of 'actions' differ from those in" in caplog.text
+    other = convert_episodes(tmp_path, [Reach(f"e{i}", seed=i + 1) for i in range(4)])
+    more += ["--data.root", str(other)]
+    assert norm_stats.main([*words[:-2], *more[3:]]) == 0
+    caplog.clear()
+    assert train.main([*words, *more]) == 1
+    assert "was begun with other data: digest: " in caplog.text
+    assert "begin another run from its parameters" in caplog.text
+
+
+def test_everything_that_is_wrong_is_said_before_anything_is_made(words, home):
+    devices = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     more = ["--max-prefix", "50", "--data.default-prompt", "red " * 30, "--batch-size", "7"]
-    assert train.main([*words, *more, "--fsdp-devices", "2"]) == 1
+    more += ["--data.joints", "left_joint_9.pos"]
+    status, text = finish(start(words, *more, env=devices))
+    assert status == 1
     for said in (
         "a run needs a name: --exp-name",
         "max_prefix must be below the 50 rows of a chunk, got 50",
-        "fsdp_devices must divide the number of devices",
+        "batch_size must be a multiple of the number of devices, 2, got 7",
+        "prompts are too long: 'red red",
+        "no value 'left_joint_9.pos'",
     ):
-        assert said in caplog.text
-    assert train.main([*words, "--exp-name", "none", "--resume"]) == 1
-    assert "there is no run" in caplog.text
+        assert said in text
+    status, text = finish(start(words, "--exp-name", "none", "--resume", "--fsdp-devices", "3"))
+    assert status == 1
+    assert "there is no run" in text
+    assert "fsdp_devices must divide the number of devices, 1, got 3" in text
     assert not (home / "checkpoints" / "debug" / "none").exists()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fixtures.training import debug_config
 from trossen_pi0_core.transforms import save_norm_stats
+from trossen_pi0_training.dataset_index import EpisodeSpan
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.synthetic import synthetic_stats
 from trossen_pi0_training.moments_of_rows import BINS, stats_of_rows
-from trossen_pi0_training.norm_stats import SIDECAR, read_stats
+from trossen_pi0_training.norm_stats import SIDECAR, compute, read_stats
 
 
 def test_they_are_those_of_all_rows_at_once():
@@ -67,3 +70,17 @@ def test_stats_must_say_what_they_are_of(tmp_path, sidecar, said):
     assert "make them with `python -m trossen_pi0_training.norm_stats debug`" in str(caught.value)
     (config.stats_folder / SIDECAR).write_text(json.dumps({"frames": 5}))
     assert read_stats(config, {"frames": 5})["state"].dimensions == 14
+
+
+def test_a_value_that_is_not_finite_names_its_episode():
+    values = np.zeros((7, 2), np.float32)
+    values[5, 1] = np.nan
+    spans = {0: EpisodeSpan(0, 0, 3, (), "a"), 1: EpisodeSpan(1, 3, 4, (), "a")}
+    frames: Any = SimpleNamespace(
+        root="set", joint_names=("a", "b"), episodes=spans, select=lambda _, __: values
+    )
+    found = compute(frames, (0,), 2, delta=False)
+    np.testing.assert_array_equal(found["state"].mean, [0.0, 0.0])
+    said = "set: episode 1 has 1 values that are not finite in .*, the first in frame 2 of b: nan"
+    with pytest.raises(TrainingError, match=said):
+        compute(frames, (0, 1), 2, delta=False)

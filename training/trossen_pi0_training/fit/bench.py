@@ -1,8 +1,7 @@
 """Times the train step alone: ``python -m trossen_pi0_training.fit.bench CONFIG``.
 
 Random parameters and pictures; all pictures and tokens are there. Of each way to take the gradients
-it tells examples per second and the peak of the device's memory so far, which only grows: name ways
-in the order of their need, or one in each call.
+it tells examples per second and the memory of the compiled step: state, activations and all.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.config.registry import find_config
 from trossen_pi0_training.fit.batch import Batch
 from trossen_pi0_training.fit.mesh import make_mesh, over_examples
-from trossen_pi0_training.fit.plan import Plan, make_plan
+from trossen_pi0_training.fit.plan import Plan, make_plan, parse_plan
 from trossen_pi0_training.fit.state import create_state
 from trossen_pi0_training.fit.step import make_train_step
 
@@ -38,51 +38,72 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, nargs="+", default=[8])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument(
-        "--plan", nargs="+", default=["auto"], help="auto, or EXAMPLES:KEPT such as 4:all"
+        "--plan",
+        nargs="+",
+        default=["auto"],
+        help="auto, or EXAMPLES:KEPT[:LAYERS] such as 4:all or 8:some:2",
     )
     options = parser.parse_args(argv)
     sys.stdout.write(
-        "| batch | at once | kept | samples/s | peak GB |\n| --- | --- | --- | --- | --- |\n"
+        "| batch | at once | kept | samples/s | memory |\n| --- | --- | --- | --- | --- |\n"
     )
     for size in options.batch_size:
         config = replace(find_config(options.config), batch_size=size)
         for text in options.plan:
-            plan = _plan(config, text)
-            rate = samples_per_s(config, plan, options.steps)
-            peak = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
-            sys.stdout.write(
-                f"| {size} | {plan.micro_batch} | {plan.kept} | {rate:.2f} | {peak / 1e9:.2f} |\n"
-            )
+            timed = TimedStep(config, text)
+            timed.run(_WARM_UP)
+            rate = options.steps * size / timed.run(options.steps)
+            memory = program_bytes(timed.compiled) / 1e9
+            at_once, kept = timed.plan.micro_batch, timed.plan.said()
+            sys.stdout.write(f"| {size} | {at_once} | {kept} | {rate:.1f} | {memory:.1f} GB |\n")
             sys.stdout.flush()
     return 0
 
 
-def samples_per_s(config: TrainConfig, plan: Plan, steps: int) -> float:
-    """Examples per second of so many steps behind some that do not count."""
-    mesh = make_mesh(config)
-    state = create_state(config, mesh)
-    step = make_train_step(config, mesh, plan)
-    batch = jax.device_put(
-        _random_batch(config.batch_size, model_config(config)), over_examples(mesh)
+class TimedStep:
+    """A compiled train step with a state and a batch.
+
+    Attributes:
+        plan: how it takes the gradients.
+        compiled: the program.
+    """
+
+    def __init__(self, config: TrainConfig, plan: str) -> None:
+        """Args:
+        config: of the training.
+        plan: see ``parse_plan``; ``auto`` for what a training would take.
+        """
+        mesh = make_mesh(config)
+        model = model_config(config)
+        devices = jax.local_devices()
+        memory = (devices[0].memory_stats() or {}).get("bytes_limit")
+        self.plan: Plan = (
+            make_plan(config, model, len(devices), memory) if plan == "auto" else parse_plan(plan)
+        )
+        self._state = create_state(config, mesh)
+        batch = _random_batch(config.batch_size, model)
+        self._batch = jax.device_put(batch, over_examples(mesh))
+        step: Any = make_train_step(config, mesh, self.plan)
+        self.compiled = step.lower(self._state, self._batch).compile()
+
+    def run(self, steps: int) -> float:
+        """Duration of so many steps [s]."""
+        began_s = time.perf_counter()
+        for _ in range(steps):
+            self._state, _ = self.compiled(self._state, self._batch)
+        jax.block_until_ready(self._state)
+        return time.perf_counter() - began_s
+
+
+def program_bytes(compiled: Any) -> int:
+    """Memory of a compiled program on a device: what goes in, comes out and lies between."""
+    sizes = compiled.memory_analysis()
+    return (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes
+        + sizes.temp_size_in_bytes
     )
-    began_s = 0.0
-    for i in range(_WARM_UP + steps):
-        if i == _WARM_UP:
-            jax.block_until_ready(state)
-            began_s = time.perf_counter()
-        state, _ = step(state, batch)
-    jax.block_until_ready(state)
-    return steps * config.batch_size / (time.perf_counter() - began_s)
-
-
-def _plan(config: TrainConfig, text: str) -> Plan:
-    if text == "auto":
-        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-        return make_plan(config, model_config(config), len(jax.devices()), memory)
-    examples, _, kept = text.partition(":")
-    if not examples.isdecimal() or kept not in ("none", "some", "all"):
-        raise SystemExit(f"a plan must be auto or as 4:all, got {text!r}")
-    return Plan(int(examples), kept)
 
 
 def _random_batch(size: int, model: Pi0Config) -> Batch:

@@ -8,6 +8,7 @@ from trossen_pi0_policy.pi0.parameters import Leaf, leaves
 
 _LANGUAGE_MODEL = "PaliGemma/llm/"
 _PICTURE_TOWER = "PaliGemma/img/"
+_LAYERS = "layers/"
 _ACTION_SUFFIX = "_1"
 
 
@@ -30,6 +31,12 @@ def frozen_paths(model: Pi0Config, freeze: str) -> frozenset[str]:
     if freeze == "none":
         return frozenset()
     return frozenset(leaf.path for leaf in leaves(model) if _is_frozen(leaf, model, freeze))
+
+
+def layers_are_frozen(model: Pi0Config, freeze: str) -> bool:
+    """Whether of the layers of both transformers nothing is trained but the adapters."""
+    paths = [leaf.path for leaf in leaves(model) if leaf.path.startswith(_LAYERS)]
+    return frozen_paths(model, freeze).issuperset(path for path in paths if "lora" not in path)
 
 
 def _is_frozen(leaf: Leaf, model: Pi0Config, freeze: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.parameters import leaves
@@ -24,11 +24,32 @@ class Plan:
 
     Attributes:
         micro_batch: divides the examples of a device.
-        kept: see ``trossen_pi0_policy.pi0.model.KEPT_ACTIVATIONS``.
+        kept: see ``trossen_pi0_policy.pi0.stack.KEPT_ACTIVATIONS``.
+        kept_layers: of so many layers of the transformers everything is kept, whatever ``kept``
+            says; counts where these layers are frozen.
     """
 
     micro_batch: int
     kept: Kept
+    kept_layers: int = 0
+
+    def said(self) -> str:
+        """What is kept, in a word or two."""
+        return f"{self.kept}, {self.kept_layers} layers all" if self.kept_layers else self.kept
+
+
+def parse_plan(text: str) -> Plan:
+    """A plan from ``EXAMPLES:KEPT`` or ``EXAMPLES:KEPT:LAYERS``, such as ``8:some:2``.
+
+    Raises:
+        TrainingError: it says something else.
+    """
+    examples, _, rest = text.partition(":")
+    kept, _, layers = rest.partition(":")
+    numbers = (examples, layers or "0")
+    if not all(number.isdecimal() for number in numbers) or kept not in get_args(Kept):
+        raise TrainingError(f"a plan must be as 4:all or 8:some:2, got {text!r}")
+    return Plan(int(examples), cast(Kept, kept), int(numbers[1]))
 
 
 def state_bytes(config: TrainConfig, model: Pi0Config) -> int:

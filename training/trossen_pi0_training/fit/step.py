@@ -20,9 +20,11 @@ from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.fit.augment import augment
 from trossen_pi0_training.fit.batch import Batch
 from trossen_pi0_training.fit.draws import Draws, draw
+from trossen_pi0_training.fit.freezing import layers_are_frozen
 from trossen_pi0_training.fit.mesh import BATCH, FSDP, replicated
 from trossen_pi0_training.fit.optimizer import learning_rate, make_optimizer
 from trossen_pi0_training.fit.plan import Plan
+from trossen_pi0_training.fit.probe import cudnn_attends
 from trossen_pi0_training.fit.state import Leaves, TrainState, state_shapes, step_key
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, "StepMetrics"]]
@@ -163,12 +165,16 @@ def make_sampler(
 
 
 def _model(config: TrainConfig, sizes: Pi0Config, plan: Plan | None) -> Pi0:
-    on_gpu = jax.default_backend() == "gpu"
+    cudnn = jax.default_backend() == "gpu" and config.dtype == "bfloat16"
+    g = sizes.language
+    by_layer = plan is not None and layers_are_frozen(sizes, config.freeze)
     return Pi0(
         sizes,
         dtype=jnp.dtype(config.dtype),
-        cudnn=on_gpu and config.dtype == "bfloat16",
+        cudnn=cudnn,
         kept=plan.kept if plan else "none",
+        kept_layers=plan.kept_layers if plan and by_layer else None,
+        fused="cudnn" if cudnn and cudnn_attends(g.num_heads, g.head_dim) else None,
     )
 
 

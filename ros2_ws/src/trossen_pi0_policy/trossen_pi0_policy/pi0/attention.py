@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
 MASKED = -2.3819763e38
 """Logit of a key that may not be seen; finite, so that a row without keys stays finite."""
+
+Fused = Literal["cudnn", "xla"]
+"""Of ``attend_first``; ``cudnn`` needs half precision, a Hopper GPU or newer for 256 wide heads."""
 
 Rope = tuple[jax.Array, jax.Array]
 """Cosines and sines, each float32 of shape (batch, tokens, head_dim / 2)."""
@@ -69,6 +74,51 @@ def attend(
         begin = end
     assert attended is not None
     return attended.reshape(batch, t, heads * head_dim)
+
+
+def attend_first(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    lengths: jax.Array,
+    implementation: Fused,
+) -> jax.Array:
+    """Grouped-query attention of every token to the first ones, by a fused kernel.
+
+    Args:
+        queries: shape (batch, t, heads, head_dim), already scaled.
+        keys: shape (batch, t, kv_heads, head_dim).
+        values: as ``keys``.
+        lengths: int32, shape (batch,): how many keys may be seen.
+        implementation: see ``jax.nn.dot_product_attention``.
+
+    Returns:
+        shape (batch, t, heads * head_dim), in the type of the queries.
+    """
+    attended = jax.nn.dot_product_attention(
+        queries,
+        keys,
+        values,
+        scale=1.0,
+        key_value_seq_lengths=lengths,
+        implementation=implementation,
+    )
+    return attended.reshape(*queries.shape[:2], -1)
+
+
+def valid_first(tokens: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Tokens that are there before those that are not, each in their order.
+
+    Args:
+        tokens: shape (batch, tokens, width).
+        valid: bool, shape (batch, tokens).
+
+    Returns:
+        tokens, and which of them are there: the first ones of each row.
+    """
+    order = jnp.argsort(~valid, axis=1, stable=True)
+    moved = jnp.take_along_axis(tokens, order[..., None], axis=1)
+    return moved, jnp.take_along_axis(valid, order, axis=1)
 
 
 def prefix_mask(image_mask: jax.Array, token_mask: jax.Array, image_tokens: int) -> jax.Array:

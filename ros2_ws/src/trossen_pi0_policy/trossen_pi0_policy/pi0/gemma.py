@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from trossen_pi0_policy.pi0 import kernels
-from trossen_pi0_policy.pi0.attention import Rope, apply_rope, attend
-from trossen_pi0_policy.pi0.config import ExpertConfig, LoraConfig
+from trossen_pi0_policy.pi0.adapters import Adapter, adapted_halves, adapted_product, adapters
+from trossen_pi0_policy.pi0.attention import Fused, Rope, apply_rope, attend, attend_first
+from trossen_pi0_policy.pi0.config import ExpertConfig
 
 Initializer = Callable[..., jax.Array]
 Cache = tuple[jax.Array, jax.Array]
@@ -90,85 +91,30 @@ class Projection(nn.Module):
 
     Attributes:
         shape: (inputs, outputs).
-        lora: adapters, with ``lora_apply``.
-        lora_shapes: name -> shape of each adapter's parameter, as openpi shapes them.
-        lora_apply: what the adapters add to the output, from the input and the parameters.
+        adapter: of the weight, where it has one.
     """
 
     shape: tuple[int, int]
-    lora_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    lora_apply: Callable[..., jax.Array] | None = None
+    adapter: Adapter | None = None
 
     def setup(self) -> None:
         """Names the parameters."""
         self.kernel = self.param("kernel", _fan_in, self.shape)
-        self.adapters = [self.param(name, _small, shape) for name, shape in self.lora_shapes]
+        shapes = self.adapter.shapes if self.adapter else {}
+        self.factors = {name: self.param(name, _small, shape) for name, shape in shapes.items()}
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Multiplies; shape (..., inputs) to (..., outputs)."""
-        y = x @ self.kernel.astype(x.dtype)
-        if self.lora_apply is not None:
-            y = y + self.lora_apply(x, *(a.astype(x.dtype) for a in self.adapters))
-        return y
+        if self.adapter is None:
+            return x @ self.kernel.astype(x.dtype)
+        return adapted_product(x, self.kernel, *self.adapter.join(self.factors))
 
-
-def _qkv_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
-    shape = (config.width, config.qkv_dim)
-    if lora is None:
-        return Projection(shape)
-    n, k, h, r = config.num_heads, config.num_kv_heads, config.head_dim, lora.rank
-
-    def apply(
-        x: jax.Array, q_a: jax.Array, q_b: jax.Array, kv_a: jax.Array, kv_b: jax.Array
-    ) -> jax.Array:
-        q = jnp.einsum("btnr,nrh->btnh", jnp.einsum("btd,ndr->btnr", x, q_a), q_b)
-        kv = jnp.einsum("btckr,ckrh->btckh", jnp.einsum("btd,ckdr->btckr", x, kv_a), kv_b)
-        parts = q.reshape(*x.shape[:2], -1), kv.reshape(*x.shape[:2], -1)
-        return jnp.concatenate(parts, axis=-1) * lora.scale
-
-    shapes = (
-        ("q_lora_a", (n, config.width, r)),
-        ("q_lora_b", (n, r, h)),
-        ("kv_lora_a", (2, k, config.width, r)),
-        ("kv_lora_b", (2, k, r, h)),
-    )
-    return Projection(shape, shapes, apply)
-
-
-def _out_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
-    n, h = config.num_heads, config.head_dim
-    if lora is None:
-        return Projection((n * h, config.width))
-
-    def apply(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        # openpi's einsum sums the heads before the second factor as well as in it
-        inner = jnp.einsum("btnh,nhr->btr", x.reshape(*x.shape[:2], n, h), a)
-        return jnp.einsum("btr,nrd->btd", inner, b) * lora.scale
-
-    shapes = (("lora_a", (n, h, lora.rank)), ("lora_b", (n, lora.rank, config.width)))
-    return Projection((n * h, config.width), shapes, apply)
-
-
-def _gate_up_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
-    shape = (config.width, 2 * config.mlp_dim)
-    if lora is None:
-        return Projection(shape)
-
-    def apply(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        inner = jnp.einsum("btd,cdr->btcr", x, a)
-        return jnp.einsum("btcr,crf->btcf", inner, b).reshape(*x.shape[:2], -1)
-
-    r = lora.rank
-    shapes = (("lora_a", (2, config.width, r)), ("lora_b", (2, r, config.mlp_dim)))
-    return Projection(shape, shapes, apply)
-
-
-def _down_projection(config: ExpertConfig, lora: LoraConfig | None) -> Projection:
-    shape = (config.mlp_dim, config.width)
-    if lora is None:
-        return Projection(shape)
-    shapes = (("lora_a", (config.mlp_dim, lora.rank)), ("lora_b", (lora.rank, config.width)))
-    return Projection(shape, shapes, lambda x, a, b: (x @ a) @ b)
+    def halves(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The first and the second half of the outputs."""
+        if self.adapter is None:
+            first, second = jnp.split(self(x), 2, axis=-1)
+            return first, second
+        return adapted_halves(x, self.kernel, self.factors)
 
 
 class ExpertLayer(nn.Module):
@@ -186,13 +132,14 @@ class ExpertLayer(nn.Module):
 
     def setup(self) -> None:
         """Names the parameters."""
-        lora = self.config.lora
+        c, adapter = self.config, adapters(self.config)
+        attended = c.num_heads * c.head_dim
         self.attention_norm = RmsNorm(self.adaptive, self.steps)
-        self.qkv = _qkv_projection(self.config, lora)
-        self.out = _out_projection(self.config, lora)
+        self.qkv = Projection((c.width, c.qkv_dim), adapter.get("qkv"))
+        self.out = Projection((attended, c.width), adapter.get("out"))
         self.mlp_norm = RmsNorm(self.adaptive, self.steps)
-        self.gate_up = _gate_up_projection(self.config, lora)
-        self.down = _down_projection(self.config, lora)
+        self.gate_up = Projection((c.width, 2 * c.mlp_dim), adapter.get("gate_up"))
+        self.down = Projection((c.mlp_dim, c.width), adapter.get("down"))
 
     def project(
         self, x: jax.Array, rope: Rope, condition: jax.Array | None
@@ -217,8 +164,7 @@ class ExpertLayer(nn.Module):
         attended = checkpoint_name(attended, "language_attended")
         x = add_gated(x, self.out(attended), gate)
         normed, gate = self.mlp_norm(x, condition)
-        middle = checkpoint_name(self.gate_up(normed), "language_middle")
-        gated, up = jnp.split(middle, 2, axis=-1)
+        gated, up = (checkpoint_name(h, "language_middle") for h in self.gate_up.halves(normed))
         return add_gated(x, self.down(nn.gelu(gated) * up), gate)
 
     def prefill(
@@ -290,11 +236,13 @@ class Block(nn.Module):
         configs: language and action expert.
         adaptive: π0.5's norms in the action expert; the language expert's are never adaptive.
         steps: see ``RmsNorm``.
+        fused: how language tokens attend to each other where ``lengths`` are given.
     """
 
     configs: tuple[ExpertConfig, ExpertConfig]
     adaptive: bool = False
     steps: int = 0
+    fused: Fused = "xla"
 
     def setup(self) -> None:
         """Names the parameters."""
@@ -308,6 +256,9 @@ class Block(nn.Module):
         ropes: Sequence[Rope | None],
         masks: Sequence[Sequence[jax.Array]],
         condition: jax.Array | None,
+        lengths: jax.Array | None = None,
+        *,
+        last: bool = False,
     ) -> tuple[Tokens, Cache]:
         """Runs the layer for the experts whose tokens are given.
 
@@ -318,6 +269,9 @@ class Block(nn.Module):
             masks: for each expert, what its tokens see of each part: cache, language, action
                 tokens, leaving out the parts that are not there.
             condition: see ``RmsNorm``, for the action expert.
+            lengths: int32, shape (batch,): language tokens see so many first ones of their own,
+                whatever their mask; None: as the mask says.
+            last: nobody reads the language tokens behind this layer, which become None.
 
         Returns:
             the tokens, and the keys and values of the first expert that ran.
@@ -335,9 +289,16 @@ class Block(nn.Module):
             seen = [cache, *seen]
         out: list[jax.Array | None] = [None, None]
         for i, (q, _, _, gate) in projected.items():
-            visible = [(k, v, m) for (k, v), m in zip(seen, masks[i], strict=False)]
+            if i == 0 and last:
+                continue
+            if i == 0 and lengths is not None:
+                keys, values = seen[0]
+                attended = attend_first(q, keys, values, lengths, self.fused)
+            else:
+                visible = [(k, v, m) for (k, v), m in zip(seen, masks[i], strict=False)]
+                attended = attend(q, visible)
             x = tokens[i]
             assert x is not None
-            out[i] = experts[i].finish(x, attend(q, visible), gate, conditions[i])
+            out[i] = experts[i].finish(x, attended, gate, conditions[i])
         _, k, v, _ = next(iter(projected.values()))
         return (out[0], out[1]), (k, v)

@@ -12,32 +12,24 @@ import jax
 import jax.numpy as jnp
 
 from trossen_pi0_policy.pi0 import kernels
-from trossen_pi0_policy.pi0.attention import MASKED, prefix_mask, rope_tables, suffix_mask
+from trossen_pi0_policy.pi0.attention import (
+    MASKED,
+    Fused,
+    prefix_mask,
+    rope_tables,
+    suffix_mask,
+    valid_first,
+)
 from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.flow import embed_time, embedded_steps, flow_times
 from trossen_pi0_policy.pi0.gemma import Block, Cache, RmsNorm, Tokens
 from trossen_pi0_policy.pi0.guidance import guided_velocity, prefix_weights
 from trossen_pi0_policy.pi0.siglip import VisionTower
+from trossen_pi0_policy.pi0.stack import KEPT_ACTIVATIONS, run_layers
 
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
 """dx/dt of noisy actions (batch, horizon, action_dim). The second argument is the index of the
 flow step, a scalar or one for each row, (batch, horizon); behind the last step is flow time 0."""
-
-
-KEPT_ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "some": ("vision_attended", "vision_middle"),
-    "all": (
-        "vision_qkv",
-        "vision_attended",
-        "vision_middle",
-        "language_qkv",
-        "language_attended",
-        "language_middle",
-    ),
-}
-"""What the backward pass finds ready of each layer, besides its input; it works out the rest
-again."""
 
 
 @flax.struct.dataclass
@@ -88,6 +80,10 @@ class Pi0(nn.Module):
         cudnn: attend to pictures by cuDNN's fused kernel.
         kernels: run a packed model by the kernels of ``kernels``, or ``interpret`` those.
         kept: which of ``KEPT_ACTIVATIONS`` are kept in training.
+        kept_layers: of so many layers all of them are kept; such a model's layers are frozen but
+            for their adapters. None: whatever is trained.
+        fused: how language tokens attend in training; None: by products with a float32 softmax
+            between them.
     """
 
     config: Pi0Config
@@ -96,6 +92,8 @@ class Pi0(nn.Module):
     cudnn: bool = False
     kernels: Literal["none", "triton", "interpret"] = "none"
     kept: Literal["none", "some", "all"] = "none"
+    kept_layers: int | None = None
+    fused: Fused | None = None
 
     def setup(self) -> None:
         """Names the parameters."""
@@ -107,11 +105,11 @@ class Pi0(nn.Module):
         self.embedding = self.param(
             "embedding", nn.initializers.normal(), (c.vocab_size, c.language.width)
         )
-        block = (c.language, c.action), c.pi05, self.serving_steps
+        block = (c.language, c.action), c.pi05, self.serving_steps, self.fused or "xla"
         if serving:
             self.layers = [Block(*block) for _ in range(c.language.depth)]
         else:
-            shared: Any = (0, nn.broadcast, nn.broadcast, nn.broadcast)
+            shared: Any = (0, *[nn.broadcast] * 4)
             self.stack = nn.scan(
                 nn.remat(
                     Block,
@@ -157,18 +155,35 @@ class Pi0(nn.Module):
         t = time[:, None, None] if time.ndim == 1 else time[..., None]
         noisy = t * noise + (1 - t) * actions
         prefix, valid, positions = self._prefix(batch)
+        lengths = None
+        if self.fused:
+            prefix, valid = valid_first(prefix, valid)
+            positions = jnp.arange(prefix.shape[1])[None]
+            lengths = jnp.sum(valid, axis=1)
         embedded = embed_time(time, self.config.action.width)
         suffix, condition = self._suffix(self._state_token(batch), noisy, embedded)
         suffix_positions = self._suffix_positions(valid)
         head_dim = self.config.language.head_dim
         ropes = (rope_tables(positions, head_dim), rope_tables(suffix_positions, head_dim))
         masks = ([valid[:, None]], [valid[:, None], self._suffix_mask()])
-        (_, out), _ = self.stack((prefix, suffix), None, ropes, masks, condition)
+        out = self._run((prefix, suffix), (None, ropes, masks, condition, lengths))
         if self.is_initializing():
             self.language_norm(prefix)  # part of every checkpoint, though nothing is read from it
-        assert out is not None
         out, _ = self.action_norm(out, condition)
         return jnp.mean(jnp.square(self._velocity(out) - (noise - actions)), axis=-1)
+
+    def _run(self, tokens: Tokens, shared: tuple[Any, ...]) -> jax.Array:
+        """Action tokens behind all layers, for the loss."""
+        c = self.config
+        if self.kept_layers is None or self.is_initializing():
+            (_, out), _ = self.stack(tokens, *shared)
+            assert out is not None
+            return out
+        block = Block((c.language, c.action), c.pi05, fused=self.fused or "xla", parent=None)
+        rest = c.language.depth - 1
+        whole = min(self.kept_layers, rest)
+        kept = (rest - whole, KEPT_ACTIVATIONS[self.kept]), (whole, KEPT_ACTIVATIONS["all"])
+        return run_layers(block, self.variables["params"]["layers"], tokens, shared, kept)
 
     def sample(self, batch: ModelBatch, noise: jax.Array, *, steps: int = 10) -> jax.Array:
         """Integrates the flow from noise to actions by Euler steps.
@@ -320,7 +335,7 @@ class Pi0(nn.Module):
         ropes, masks = (rope, None), ([valid[:, None]], [])
         tokens: Tokens = (prefix, None)
         if not self.serving_steps:
-            return self.stack(tokens, None, ropes, masks, None)[1]
+            return self.stack(tokens, None, ropes, masks, None, None)[1]
         bias = jnp.where(valid, 0.0, MASKED)
         caches: list[Cache] = []
         for layer in self.layers:
@@ -357,7 +372,7 @@ class Pi0(nn.Module):
                 for layer, cache in zip(self.layers, caches, strict=True):
                     tokens, _ = layer(tokens, cache, ropes, ([], masks), condition)
             else:
-                tokens, _ = self.stack(tokens, caches, ropes, ([], masks), condition)
+                tokens, _ = self.stack(tokens, caches, ropes, ([], masks), condition, None)
             assert tokens[1] is not None
             return self.action_norm(tokens[1], condition)[0]
 

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from trossen_pi0_policy.pi0.config import ExpertConfig, LoraConfig, Pi0Config
+from trossen_pi0_policy.pi0.adapters import adapters
+from trossen_pi0_policy.pi0.config import ExpertConfig, Pi0Config
 from trossen_pi0_policy.pi0.flow import embedded_steps
 from trossen_pi0_policy.pi0.model import Pi0
 from trossen_pi0_policy.pi0.parameters import Tree
@@ -111,7 +112,7 @@ def _pack_layer(layer: Any, condition: jax.Array | None, config: Pi0Config, dtyp
 
 def _pack_expert(layer: Any, condition: jax.Array | None, config: ExpertConfig, dtype: Any) -> Tree:
     layer = _float32(layer)
-    kernels = _merge_lora(layer, config, config.lora)
+    kernels = _merge_adapters(layer, config)
     packed: Tree = {}
     for norm in ("attention_norm", "mlp_norm"):
         is_plain = condition is None
@@ -119,22 +120,12 @@ def _pack_expert(layer: Any, condition: jax.Array | None, config: ExpertConfig, 
     return packed | {name: {"kernel": k.astype(dtype)} for name, k in kernels.items()}
 
 
-def _merge_lora(layer: Any, config: ExpertConfig, lora: LoraConfig | None) -> Tree:
+def _merge_adapters(layer: Any, config: ExpertConfig) -> Tree:
     """The weights with their adapters added, float32."""
     kernels = {name: layer[name]["kernel"] for name in ("qkv", "out", "gate_up", "down")}
-    if lora is None:
-        return kernels
-    qkv, out, gate_up, down = (layer[name] for name in kernels)
-    d = config.width
-    q = jnp.einsum("ndr,nrh->dnh", qkv["q_lora_a"], qkv["q_lora_b"]).reshape(d, -1)
-    kv = jnp.einsum("ckdr,ckrh->dckh", qkv["kv_lora_a"], qkv["kv_lora_b"]).reshape(d, -1)
-    kernels["qkv"] += jnp.concatenate([q, kv], axis=1) * lora.scale
-    # the second factor is summed over the heads, as in openpi's einsum
-    merged = jnp.einsum("nhr,rd->nhd", out["lora_a"], out["lora_b"].sum(axis=0))
-    kernels["out"] += merged.reshape(-1, d) * lora.scale
-    added = jnp.einsum("cdr,crf->dcf", gate_up["lora_a"], gate_up["lora_b"])
-    kernels["gate_up"] += added.reshape(d, -1)
-    kernels["down"] += down["lora_a"] @ down["lora_b"]
+    for name, adapter in adapters(config).items():
+        a, b = adapter.join(layer[name])
+        kernels[name] += a @ b
     return kernels
 
 

@@ -121,7 +121,7 @@ def infer(folder, *more):
 # Arguments ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["infer"], ["benchmark"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["infer"], ["benchmark"], ["merge"]])
 def test_help_needs_no_jax(command):
     code = (
         "import sys\nfrom trossen_pi0_policy.cli.main import main\n"

@@ -26,6 +26,7 @@ def write_checkpoint(
     *,
     norm_stats: Mapping[str, NormStats] | None,
     asset_id: str | None,
+    assets: Path | None = None,
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -39,6 +40,7 @@ def write_checkpoint(
         parameters: by ``/``-joined path.
         norm_stats: by ``state`` and ``actions``; None for none.
         asset_id: which the norm stats are for, may be nested; needed if there are any.
+        assets: folder of another checkpoint's assets, copied whole; then without norm stats.
         metadata: JSON values about the checkpoint, as the config; openpi ignores them.
         overwrite: whether a folder of that name is replaced.
 
@@ -46,8 +48,11 @@ def write_checkpoint(
         The step folder.
 
     Raises:
-        CheckpointError: it exists, there is no space, or names that cannot be written.
+        CheckpointError: it exists, there is no space, names that cannot be written, or both norm
+            stats and assets.
     """
+    if norm_stats is not None and assets is not None:
+        raise CheckpointError(f"norm stats and the assets {assets} exclude each other, got both")
     folder = Path(step_folder).expanduser().resolve()
     asset = _checked_asset_id(norm_stats, asset_id)
     tree = _nested(parameters)
@@ -58,12 +63,14 @@ def write_checkpoint(
         temporary.mkdir(parents=True)
         _check_space(folder.parent, sum(leaf.nbytes for leaf in parameters.values()))
         _save_parameters(temporary / PARAMETERS, tree)
+        if assets is not None:
+            shutil.copytree(assets, temporary / ASSETS)
         if norm_stats is not None and asset is not None:
             from trossen_pi0_core.transforms import save_norm_stats
 
-            assets = temporary / ASSETS / asset
-            assets.mkdir(parents=True)
-            save_norm_stats(assets, dict(norm_stats))
+            target = temporary / ASSETS / asset
+            target.mkdir(parents=True)
+            save_norm_stats(target, dict(norm_stats))
         write_metadata(temporary, metadata or {})
         _put_in_place(temporary, folder)
     # What orbax and tensorstore raise when a file cannot be written.

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from trossen_pi0_core.errors import ParameterError, TrossenPi0Error
-from trossen_pi0_policy.cli import benchmark, infer, serve
+from trossen_pi0_policy.cli import benchmark, infer, merge, serve
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = (serve, infer, benchmark)
+_COMMANDS = (serve, infer, benchmark, merge)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -45,7 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The arguments of all commands; each sets ``run``."""
     parser = argparse.ArgumentParser(
-        prog="trossen-pi0", description="Serve a pi0 policy, ask it once, or time it."
+        prog="trossen-pi0",
+        description="Serve a pi0 policy, ask it once, time it, or merge its adapters.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:

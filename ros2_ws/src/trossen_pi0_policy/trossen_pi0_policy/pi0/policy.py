@@ -251,7 +251,7 @@ def load_policy(
     found = find_checkpoint(fetch(checkpoint))
     info = read_metadata(found.path)
     said = info.metadata
-    config, name = _config_of(info, config_name)
+    config, name = checkpoint_config(info, config_name)
     mode = _rtc_of(info, rtc)
     told = dict(said.get("policy_metadata", {}))
     places = kit_places(found.path, told)
@@ -349,7 +349,7 @@ def _rtc_of(info: CheckpointInfo, rtc: RtcChoice) -> Rtc:
     return rtc
 
 
-def _config_of(info: CheckpointInfo, name: str | None) -> tuple[Pi0Config, str]:
+def checkpoint_config(info: CheckpointInfo, name: str | None) -> tuple[Pi0Config, str]:
     """The config asked for, else the one the checkpoint names, else one its parameters fit.
 
     Raises:

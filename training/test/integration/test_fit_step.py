@@ -26,7 +26,7 @@ from trossen_pi0_training.fit.batch import shard_batch
 from trossen_pi0_training.fit.draws import draw
 from trossen_pi0_training.fit.mesh import make_mesh
 from trossen_pi0_training.fit.optimizer import learning_rate
-from trossen_pi0_training.fit.plan import Plan, make_plan
+from trossen_pi0_training.fit.plan import Plan, make_plan, parse_plan
 from trossen_pi0_training.fit.state import create_state, step_key
 from trossen_pi0_training.fit.step import make_train_step
 
@@ -234,15 +234,25 @@ def test_numbers_that_do_not_divide_are_refused(home):
         make_mesh(plain(home, micro_batch=3))
 
 
+def test_plans_can_be_written_down():
+    assert parse_plan("4:all") == Plan(4, "all")
+    assert parse_plan("8:some:2") == Plan(8, "some", 2)
+    for wrong in ("", "8", "8:much", "eight:all", "8:some:-1"):
+        with pytest.raises(TrainingError, match="a plan must be as 4:all or 8:some:2, got"):
+            parse_plan(wrong)
+
+
 def test_the_plan_keeps_what_fits(home):
     config = plain(home, model="pi0_lora", batch_size=8, ema_decay=None, dtype="bfloat16")
     model = config_model.model_config(config)
     gb = 10**9
-    plans = [make_plan(config, model, 1, size * gb) for size in (140, 80, 24)]
+    plans = [make_plan(config, model, 1, size * gb) for size in (140, 40, 24, 18)]
     assert plans[0] == Plan(8, "all")
-    memory = [plan.micro_batch for plan in plans]
-    assert memory == sorted(memory, reverse=True)
-    assert plans[2].micro_batch < 8 or plans[2].kept != "all"
+    assert plans[1] == Plan(8, "all")
+    assert plans[2] == Plan(8, "some", 4)
+    assert plans[3] == Plan(4, "none", 2)
+    whole = make_plan(replace(config, freeze="none"), model, 1, 140 * gb)
+    assert whole.kept_layers == 0  # weights that are trained cannot be read where they lie
     with pytest.raises(TrainingError, match="not enough memory on a device"):
         make_plan(config, model, 1, 12 * gb)
     assert make_plan(replace(config, micro_batch=2, remat="some"), model, 1, None) == Plan(

@@ -10,7 +10,7 @@ from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.parameters import leaves
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.errors import TrainingError
-from trossen_pi0_training.fit.freezing import frozen_paths
+from trossen_pi0_training.fit.freezing import frozen_paths, layers_are_frozen
 
 Kept = Literal["none", "some", "all"]
 
@@ -77,12 +77,17 @@ def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
         "some": 2 * v.width + v.mlp_dim,
         "all": 5 * v.width + v.mlp_dim,
     }[kept]
-    attended = g.num_heads * g.head_dim
-    language = g.width + (g.qkv_dim + attended + 2 * g.mlp_dim if kept == "all" else 0)
+    language = g.width + (_kept_width(model) if kept == "all" else 0)
     logits = tokens * (tokens + model.suffix_len) * g.num_heads * 4
     passing = 4 * tokens * (2 * g.mlp_dim) + 3 * logits // wide
     layers = v.depth * pictures * vision + g.depth * tokens * language
     return wide * (layers + passing)
+
+
+def _kept_width(model: Pi0Config) -> int:
+    """Numbers that are kept of each token in a layer of the language model, if all are."""
+    g = model.language
+    return g.qkv_dim + g.num_heads * g.head_dim + 2 * g.mlp_dim
 
 
 def make_plan(
@@ -115,10 +120,20 @@ def make_plan(
         for kept in levels:
             needed = size * activation_bytes(config, model, kept)
             if needed <= free:
-                return Plan(size, kept)
+                more = 0 if kept == "all" else _kept_layers(config, model, size, free - needed)
+                return Plan(size, kept, more)
     needed = sizes[-1] * activation_bytes(config, model, levels[-1])
     raise TrainingError(
         f"not enough memory on a device: state and activations of {sizes[-1]} examples need about "
         f"{(state_bytes(config, model) / config.fsdp_devices + needed) / 1e9:.1f} GB, usable are "
         f"{_SHARE * memory_bytes / 1e9:.1f} GB; a LoRA config, freeze=vision or fsdp_devices help"
     )
+
+
+def _kept_layers(config: TrainConfig, model: Pi0Config, size: int, spare: float) -> int:
+    """Of how many layers everything can be kept besides, in the memory to spare [bytes]."""
+    if config.remat != "auto" or not layers_are_frozen(model, config.freeze):
+        return 0
+    wide = 2 if config.dtype == "bfloat16" else 4
+    each = wide * size * model.prefix_len * _kept_width(model)
+    return min(int(spare / each), model.language.depth - 1)

@@ -98,7 +98,7 @@ def _sizes(case: GoldenCase) -> Iterator[None]:
     """Gives the default variants of openpi the sizes of the case meanwhile."""
     tower = dataclasses.asdict(case.tower)
     tower["patch_size"] = (case.tower.patch_size,) * 2
-    experts = {"gemma_2b": _expert(case.language), "gemma_300m": _expert(case.action)}
+    experts = {"gemma_2b": expert(case.language), "gemma_300m": expert(case.action)}
     with (
         mock.patch.object(siglip, "decode_variant", return_value=tower),
         mock.patch.object(gemma, "get_config", experts.__getitem__),
@@ -107,7 +107,8 @@ def _sizes(case: GoldenCase) -> Iterator[None]:
         yield
 
 
-def _expert(size: ExpertSize) -> Any:
+def expert(size: ExpertSize) -> Any:
+    """An expert of this size, as openpi says it."""
     fields = dataclasses.asdict(size)
     adapter = fields.pop("lora")
     config = gemma.Config(**fields)

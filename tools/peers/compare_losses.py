@@ -58,7 +58,7 @@ class Seeded:
 
     def load(self, shapes: Any) -> Any:
         """Seeded parameters of these shapes, in their types."""
-        flat = traverse_util.flatten_dict(shapes, sep="/")
+        flat: dict[str, Any] = dict(traverse_util.flatten_dict(shapes, sep="/"))
         drawn = seeded_parameters({path: leaf.shape for path, leaf in flat.items()}, _CASE.seed)
         cast = {path: jnp.asarray(drawn[path], leaf.dtype) for path, leaf in flat.items()}
         return traverse_util.unflatten_dict(cast, sep="/")

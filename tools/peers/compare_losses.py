@@ -12,11 +12,10 @@ both round, each in its way.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -26,14 +25,13 @@ import numpy as np
 import openpi.models.model as openpi_model  # pyright: ignore[reportMissingImports]
 import train  # pyright: ignore[reportMissingImports]
 from flax import traverse_util
-from openpi.models import gemma, siglip  # pyright: ignore[reportMissingImports]
 from openpi.models.pi0_config import Pi0Config  # pyright: ignore[reportMissingImports]
 from openpi.shared import array_typing  # pyright: ignore[reportMissingImports]
 from openpi.training import config as configs  # pyright: ignore[reportMissingImports]
 from openpi.training import optimizer, sharding  # pyright: ignore[reportMissingImports]
 
 from peers.golden_cases import CAMERAS, CASES, IMAGE_SIZE
-from peers.make_openpi_goldens import expert
+from peers.make_openpi_goldens import sizes
 from peers.parameter_recipe import seeded_parameters
 from trossen_pi0_policy.pi0 import config as models
 from trossen_pi0_policy.pi0.model import ModelBatch
@@ -51,6 +49,8 @@ _BATCH, _BATCHES, _SEED = 4, 8, 0
 _RATE = (20, 1e-3, 200, 1e-4)
 """Of learning: steps of warm-up, peak, steps in all, lowest."""
 _PRESET = "compared"
+_VARIANTS = ("gemma_2b_lora", "gemma_300m_lora")
+"""Of openpi, by whose names it decides what is frozen."""
 
 
 class Seeded:
@@ -82,8 +82,8 @@ def openpi_losses(steps: int, dtype: str) -> tuple[list[float], Mapping[str, Any
     """Losses of openpi's training, and the parameters it began with, by path."""
     model = Pi0Config(
         dtype=dtype,
-        paligemma_variant="gemma_2b_lora",
-        action_expert_variant="gemma_300m_lora",
+        paligemma_variant=_VARIANTS[0],
+        action_expert_variant=_VARIANTS[1],
         action_horizon=_CASE.horizon,
         max_token_len=_CASE.max_token_len,
     )
@@ -100,7 +100,8 @@ def openpi_losses(steps: int, dtype: str) -> tuple[list[float], Mapping[str, Any
         wandb_enabled=False,
     )
     key, init = jax.random.split(jax.random.key(_SEED))
-    with _sizes():
+    # Newer JAX makes observations of descriptions, which openpi's checks of types refuse.
+    with sizes(_CASE, *_VARIANTS), array_typing.disable_typechecking():
         state, _ = train.init_train_state(config, init, sharding.make_mesh(1), resume=False)
         start = traverse_util.flatten_dict(state.params.to_pure_dict(), sep="/")
         start = {path: np.asarray(leaf, np.float32) for path, leaf in start.items()}
@@ -114,9 +115,8 @@ def openpi_losses(steps: int, dtype: str) -> tuple[list[float], Mapping[str, Any
 
 def our_losses(steps: int, dtype: str, start: Mapping[str, Any]) -> list[float]:
     """Losses of our training from the same parameters."""
-    sizes = {"language": _CASE.language, "action": _CASE.action}
     experts = {}
-    for name, size in sizes.items():
+    for name, size in {"language": _CASE.language, "action": _CASE.action}.items():
         fields = dataclasses.asdict(size)
         rank, alpha = fields.pop("lora")
         experts[name] = models.ExpertConfig(**fields, lora=models.LoraConfig(rank, alpha))
@@ -145,21 +145,6 @@ def our_losses(steps: int, dtype: str, start: Mapping[str, Any]) -> list[float]:
             state, metrics = step(state, seen[i % _BATCHES])
             losses.append(float(metrics.loss))
     return losses
-
-
-@contextlib.contextmanager
-def _sizes() -> Iterator[None]:
-    """Gives openpi's variants with adapters the sizes of the case meanwhile."""
-    tower = dataclasses.asdict(_CASE.tower)
-    tower["patch_size"] = (_CASE.tower.patch_size,) * 2
-    experts = {"gemma_2b_lora": expert(_CASE.language), "gemma_300m_lora": expert(_CASE.action)}
-    with (
-        mock.patch.object(siglip, "decode_variant", return_value=tower),
-        mock.patch.object(gemma, "get_config", experts.__getitem__),
-        mock.patch.object(gemma, "PALIGEMMA_VOCAB_SIZE", _CASE.vocab_size),
-        array_typing.disable_typechecking(),  # newer JAX makes observations of descriptions
-    ):
-        yield
 
 
 def _openpi_batch(each: Mapping[str, Any]) -> tuple[Any, Any]:

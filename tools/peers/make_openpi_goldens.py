@@ -77,7 +77,7 @@ def answers(case: GoldenCase, dtype: str) -> dict[str, np.ndarray]:
         pi05=case.pi05,
     )
     inputs = golden_inputs(case)
-    with _sizes(case):
+    with sizes(case):
         flat = seeded_parameters(parameter_shapes(config), case.seed)
         cast = {path: jnp.asarray(value, dtype) for path, value in flat.items()}
         model = config.load(traverse_util.unflatten_dict(cast, sep="/"))
@@ -94,11 +94,13 @@ def _pure(state: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _sizes(case: GoldenCase) -> Iterator[None]:
-    """Gives the default variants of openpi the sizes of the case meanwhile."""
+def sizes(
+    case: GoldenCase, language: str = "gemma_2b", action: str = "gemma_300m"
+) -> Iterator[None]:
+    """Gives two variants of openpi the sizes of the case meanwhile."""
     tower = dataclasses.asdict(case.tower)
     tower["patch_size"] = (case.tower.patch_size,) * 2
-    experts = {"gemma_2b": expert(case.language), "gemma_300m": expert(case.action)}
+    experts = {language: _expert(case.language), action: _expert(case.action)}
     with (
         mock.patch.object(siglip, "decode_variant", return_value=tower),
         mock.patch.object(gemma, "get_config", experts.__getitem__),
@@ -107,8 +109,7 @@ def _sizes(case: GoldenCase) -> Iterator[None]:
         yield
 
 
-def expert(size: ExpertSize) -> Any:
-    """An expert of this size, as openpi says it."""
+def _expert(size: ExpertSize) -> Any:
     fields = dataclasses.asdict(size)
     adapter = fields.pop("lora")
     config = gemma.Config(**fields)

@@ -235,6 +235,7 @@ def teleop(
         node.close()
 
 
+@pytest.mark.slow  # its bounds are times, which only a quiet machine keeps
 def test_the_followers_go_where_the_leaders_go(teleop, leaders, operator):
     node = teleop()
     assert leaders.modes() == ["EXTERNAL_EFFORT"] * 2

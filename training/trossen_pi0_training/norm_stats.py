@@ -29,7 +29,6 @@ from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
-from trossen_pi0_training.feed.synthetic import synthetic_stats
 from trossen_pi0_training.moments_of_rows import stats_of_rows
 
 SIDECAR = "made_of.json"
@@ -71,24 +70,6 @@ def compute(
             yield to_delta(chunk, state, mask).reshape(-1, action.shape[1])
 
     return {"state": stats_of_rows(states), "actions": stats_of_rows(chunks)}
-
-
-def check_stats(
-    config: TrainConfig, frames: LeRobotFrames | None, episodes: Sequence[int]
-) -> dict[str, NormStats]:
-    """The statistics that a training uses.
-
-    Args:
-        config: of the training.
-        frames: its data set; None: synthetic examples, which need no file.
-        episodes: numbers of those trained on.
-
-    Raises:
-        TrainingError: they are missing, or were made of other data; says how to make them.
-    """
-    if frames is None:
-        return synthetic_stats(len(config.data.joints))
-    return read_stats(config, made_of(config, frames, episodes))
 
 
 def read_stats(config: TrainConfig, wanted: Mapping[str, Any]) -> dict[str, NormStats]:

@@ -130,20 +130,20 @@ def test_the_command_writes_stats_and_training_refuses_those_of_other_data(
     frames = open_dataset(config.data)
     chosen = select_episodes(frames, config.data).train
     with pytest.raises(TrainingError, match="norm_stats debug` and the same --data options"):
-        norm_stats.check_stats(config, frames, chosen)
+        norm_stats.read_stats(config, norm_stats.made_of(config, frames, chosen))
     words = ["debug", "--data.repo-id", "lab/cube", "--data.root", str(root)]
     words += ["--data.val-fraction", "0.25", "--assets-base", str(tmp_path / "assets")]
     assert norm_stats.main(words) == 0
     capsys.readouterr()
-    stats = norm_stats.check_stats(config, frames, chosen)
+    stats = norm_stats.read_stats(config, norm_stats.made_of(config, frames, chosen))
     states = frames.select(frames.joint_names, layout.STATE)
     kept = np.isin(frames.column("episode_index").ravel(), chosen)
     np.testing.assert_allclose(stats["state"].mean, states[kept].mean(axis=0), atol=1e-6)
     other = replace(config, data=replace(config.data, delta_actions=True))
     with pytest.raises(TrainingError, match="delta_actions: False, now True"):
-        norm_stats.check_stats(other, frames, chosen)
+        norm_stats.read_stats(other, norm_stats.made_of(other, frames, chosen))
     with pytest.raises(TrainingError, match="of other data: episodes: 3, now 2"):
-        norm_stats.check_stats(config, frames, chosen[:2])
+        norm_stats.read_stats(config, norm_stats.made_of(config, frames, chosen[:2]))
 
 
 def test_batches_are_the_same_however_many_processes_make_them(config):
@@ -213,6 +213,13 @@ def test_each_damaged_episode_is_told_before_a_training(tmp_path):
 
     table = next((root / "data").rglob("*.parquet"))
     rewritten(table, spoil)
+    without = replace(data, exclude_episodes=(2,))
+    assert survey.problems(without) == []
+    chosen = select_episodes(open_dataset(without), without)
+    assert chosen.left_out == (2,)
+    assert 2 not in (*chosen.train, *chosen.val)
+    with pytest.raises(TrainingError, match=r"exclude_episodes must be .* 0 to 3, got \[9\]"):
+        select_episodes(open_dataset(data), replace(data, exclude_episodes=(9,)))
     wrist, high = (
         next((root / f"videos/observation.images.{camera}").rglob("*.mp4"))
         for camera in ("cam_left_wrist", "cam_high")

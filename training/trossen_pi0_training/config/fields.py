@@ -48,6 +48,7 @@ class DataConfig:
         prompt_from_task: each frame's instruction is its task in the data set.
         delta_actions: all joints but the grippers are predicted relative to the state.
         outcomes: episodes of these outcomes are used, where the data set tells them.
+        exclude_episodes: numbers of episodes that are left out whatever their outcome.
         val_fraction: share of the episodes held out where the data set has no split named val.
     """
 
@@ -60,6 +61,7 @@ class DataConfig:
     prompt_from_task: bool = False
     delta_actions: bool = False
     outcomes: tuple[str, ...] = ("success", "unknown")
+    exclude_episodes: tuple[int, ...] = ()
     val_fraction: float = 0.1
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class Selection:
     Attributes:
         train: whose frames are trained on.
         val: held out.
-        left_out: of outcomes that are not wanted.
+        left_out: excluded, or of outcomes that are not wanted.
     """
 
     train: tuple[int, ...]
@@ -56,7 +56,9 @@ def open_dataset(data: DataConfig) -> LeRobotFrames:
         TrainingError: it is not there.
         DatasetError: it is damaged, or lacks a joint or camera.
     """
-    return LeRobotFrames(dataset_folder(data), data.joints, data.cameras)
+    return LeRobotFrames(
+        dataset_folder(data), data.joints, data.cameras, without=data.exclude_episodes
+    )
 
 
 def select_episodes(frames: LeRobotFrames, data: DataConfig) -> Selection:
@@ -66,12 +68,20 @@ def select_episodes(frames: LeRobotFrames, data: DataConfig) -> Selection:
     episodes, ``val_fraction``, is held out, chosen with a fixed seed.
 
     Raises:
-        TrainingError: none is left to train on.
+        TrainingError: none is left to train on, or one that is excluded is not there.
         DatasetError: what the data set says of outcomes is damaged.
     """
     outcomes = frames.outcomes
     numbers = [episode.index for episode in frames.episodes if episode.length]
-    wanted = [n for n in numbers if outcomes.get(n, "unknown") in data.outcomes]
+    excluded = set(data.exclude_episodes)
+    if strange := sorted(excluded - {episode.index for episode in frames.episodes}):
+        raise TrainingError(
+            f"exclude_episodes must be numbers of episodes of {frames.root}, 0 to "
+            f"{len(frames.episodes) - 1}, got {strange}"
+        )
+    wanted = [
+        n for n in numbers if n not in excluded and outcomes.get(n, "unknown") in data.outcomes
+    ]
     left_out = tuple(n for n in numbers if n not in set(wanted))
     splits = frames.splits
     if "val" in splits:
@@ -88,7 +98,7 @@ def select_episodes(frames: LeRobotFrames, data: DataConfig) -> Selection:
     if not train:
         raise TrainingError(
             f"{frames.root} has no episode to train on: {len(numbers)} with frames, of which "
-            f"{len(left_out)} have outcomes other than {list(data.outcomes)} and "
+            f"{len(left_out)} are excluded or have outcomes other than {list(data.outcomes)} and "
             f"{len(held)} are held out"
         )
     return Selection(train, tuple(n for n in wanted if n in held), left_out)

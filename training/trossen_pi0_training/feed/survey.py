@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,7 +42,11 @@ def problems(data: DataConfig) -> list[str]:
         return []
     root = dataset_folder(data)
     index = read_index(root)
-    found = [text for path in index.by_table for text in _table_problems(root, path, index)]
+    found = [
+        text
+        for path in index.by_table
+        for text in _table_problems(root, path, index, data.exclude_episodes)
+    ]
     if not found:  # else the values cannot be read
         frames = open_dataset(data)
         chosen = select_episodes(frames, data)
@@ -53,8 +57,12 @@ def problems(data: DataConfig) -> list[str]:
     return found
 
 
-def _table_problems(root: Path, path: str, index: Index) -> Iterator[str]:
+def _table_problems(
+    root: Path, path: str, index: Index, excluded: Collection[int]
+) -> Iterator[str]:
     spans = index.by_table[path]
+    if all(span.index in excluded for span in spans):
+        return
     try:
         table = tables.read_parquet(root / path, index.number_columns)
         numbers = tables.to_numpy(table["episode_index"]).reshape(-1)

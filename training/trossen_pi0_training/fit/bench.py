@@ -75,10 +75,11 @@ class TimedStep:
         """
         mesh = make_mesh(config)
         model = model_config(config)
-        devices = jax.local_devices()
-        memory = (devices[0].memory_stats() or {}).get("bytes_limit")
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
         self.plan: Plan = (
-            make_plan(config, model, len(devices), memory) if plan == "auto" else parse_plan(plan)
+            make_plan(config, model, mesh.devices.size, memory)
+            if plan == "auto"
+            else parse_plan(plan)
         )
         self._state = create_state(config, mesh)
         batch = _random_batch(config.batch_size, model)

@@ -167,13 +167,13 @@ def make_sampler(
 def _model(config: TrainConfig, sizes: Pi0Config, plan: Plan | None) -> Pi0:
     cudnn = jax.default_backend() == "gpu" and config.dtype == "bfloat16"
     g = sizes.language
-    by_layer = plan is not None and layers_are_frozen(sizes, config.freeze)
+    by_layer = plan if plan and layers_are_frozen(sizes, config.freeze) else None
     return Pi0(
         sizes,
         dtype=jnp.dtype(config.dtype),
         cudnn=cudnn,
         kept=plan.kept if plan else "none",
-        kept_layers=plan.kept_layers if plan and by_layer else None,
+        kept_layers=by_layer.kept_layers if by_layer else None,
         fused="cudnn" if cudnn and cudnn_attends(g.num_heads, g.head_dim) else None,
     )
 

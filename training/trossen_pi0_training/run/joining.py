@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from trossen_pi0_policy.pi0.config import Pi0Config
-from trossen_pi0_policy.pi0.parameters import Leaf, leaves
+from trossen_pi0_policy.pi0.parameters import Leaf, join_leaf, leaves
 
 
 def joined_leaves(
@@ -30,7 +30,7 @@ def joined_leaves(
         if _is_as_it_was(leaf) and taken[0].sharding == place:
             yield leaf.path, taken[0]
             continue
-        joined = jax.jit(lambda given, leaf=leaf: _join(leaf, given), out_shardings=place)(taken)
+        joined = jax.jit(partial(join_leaf, leaf), out_shardings=place)(taken)
         del taken
         yield leaf.path, jax.block_until_ready(joined)
 
@@ -38,11 +38,3 @@ def joined_leaves(
 def _is_as_it_was(leaf: Leaf) -> bool:
     part = leaf.parts[0]
     return part.shape == leaf.shape and part.order == tuple(range(len(part.order)))
-
-
-def _join(leaf: Leaf, given: list[jax.Array]) -> jax.Array:
-    parts = [
-        array.transpose(part.order).reshape(*leaf.lead, leaf.columns(part))
-        for part, array in zip(leaf.parts, given, strict=True)
-    ]
-    return jnp.concatenate(parts, axis=-1)

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from trossen_pi0_policy.checkpoints import fetch, find_checkpoint, read_parameters
-from trossen_pi0_policy.pi0.parameters import Leaf, leaves, openpi_shapes
+from trossen_pi0_policy.pi0.parameters import join_leaf, leaves, openpi_shapes
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.fit.freezing import frozen_paths
@@ -37,13 +37,5 @@ def starting_parameters(config: TrainConfig) -> dict[str, Any]:
         if any(part.path not in given for part in leaf.parts):
             continue
         kind = narrow if leaf.path in still else np.float32
-        found[leaf.path] = _joined(leaf, given, kind)
+        found[leaf.path] = join_leaf(leaf, [given[part.path] for part in leaf.parts]).astype(kind)
     return found
-
-
-def _joined(leaf: Leaf, given: dict[str, Any], kind: Any) -> Any:
-    parts = [
-        given[part.path].transpose(part.order).reshape(*leaf.lead, leaf.columns(part))
-        for part in leaf.parts
-    ]
-    return np.concatenate(parts, axis=-1).astype(kind)

@@ -7,7 +7,7 @@ biases and norm scales of a vision layer in one vector. Both arrangements hold t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,7 +224,8 @@ def from_openpi(parameters: Mapping[str, Any], config: Pi0Config) -> Tree:
     """
     check_shapes({k: tuple(v.shape) for k, v in parameters.items()}, openpi_shapes(config))
     flat = {
-        leaf.path: _join(leaf, [parameters[p.path] for p in leaf.parts]) for leaf in leaves(config)
+        leaf.path: join_leaf(leaf, [parameters[p.path] for p in leaf.parts])
+        for leaf in leaves(config)
     }
     return unflatten_dict(flat, sep="/")
 
@@ -305,7 +306,8 @@ def example_batch(config: Pi0Config, batch: int = 1) -> tuple[ModelBatch, jax.Ar
     )
 
 
-def _join(leaf: Leaf, arrays: list[Any]) -> Any:
+def join_leaf(leaf: Leaf, arrays: Sequence[Any]) -> Any:
+    """A leaf of ours from openpi's arrays of its parts, numpy or JAX, in their order."""
     parts: list[Any] = [
         array.transpose(part.order).reshape(*leaf.lead, leaf.columns(part))
         for part, array in zip(leaf.parts, arrays, strict=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from trossen_pi0_policy.pi0.config import Pi0Config
+from trossen_pi0_policy.pi0.config import ExpertConfig, Pi0Config
 from trossen_pi0_policy.pi0.parameters import leaves
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.errors import TrainingError
@@ -16,6 +16,10 @@ Kept = Literal["none", "some", "all"]
 
 _SHARE = 0.85
 """Of a device's memory that the estimate may fill; the rest is for what it does not count."""
+
+
+_MICRO_BATCH_COST = 1.2
+"""Of small kernels and the sum of the gradients, in examples."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ def parse_plan(text: str) -> Plan:
 
 
 def state_bytes(config: TrainConfig, model: Pi0Config) -> int:
-    """Memory of parameters, their gradients and the optimizer's two moments [bytes]."""
+    """Memory of parameters, their gradients and the optimizer's two moments [bytes].
+
+    The gradients of a micro-batch take the place of its activations, beside their sum.
+    """
     still = frozen_paths(model, config.freeze)
     wide = 2 if config.dtype == "bfloat16" else 4
     copies = 4 + (config.ema_decay is not None)
@@ -70,33 +77,36 @@ def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
     is worked out again.
     """
     wide = 2 if config.dtype == "bfloat16" else 4
-    v, g = model.vision, model.language
+    v, g, a = model.vision, model.language, model.action
     pictures, tokens = len(model.cameras) * model.image_tokens, model.prefix_len
     vision = {
         "none": v.width,
-        "some": 2 * v.width + v.mlp_dim,
+        "some": 2 * v.width,
         "all": 5 * v.width + v.mlp_dim,
     }[kept]
-    language = g.width + (_kept_width(model) if kept == "all" else 0)
+    language, action = g.width, a.width
+    if kept != "none":
+        language += g.width + _attention_width(g)
+        keys = tokens + model.suffix_len
+        action += a.width + _attention_width(a) + 2 * a.mlp_dim + a.num_heads * keys * 4 // wide
+    if kept == "all":
+        language += 2 * g.mlp_dim
     logits = tokens * (tokens + model.suffix_len) * g.num_heads * 4
     passing = 4 * tokens * (2 * g.mlp_dim) + 3 * logits // wide
-    layers = v.depth * pictures * vision + g.depth * tokens * language
+    layers = v.depth * pictures * vision
+    layers += g.depth * (tokens * language + model.suffix_len * action)
     return wide * (layers + passing)
 
 
-def _kept_width(model: Pi0Config) -> int:
-    """Numbers that are kept of each token in a layer of the language model, if all are."""
-    g = model.language
-    return g.qkv_dim + g.num_heads * g.head_dim + 2 * g.mlp_dim
+def _attention_width(expert: ExpertConfig) -> int:
+    """Numbers of each token's queries, keys, values and what it has attended to."""
+    return expert.qkv_dim + expert.num_heads * expert.head_dim
 
 
 def make_plan(
     config: TrainConfig, model: Pi0Config, devices: int, memory_bytes: int | None
 ) -> Plan:
-    """The fastest way that fits: as many examples at once as it can, and of them as much kept.
-
-    Each micro-batch adds to the gradients of all trained parameters, which costs more than working
-    activations out again (``docs/performance.md``).
+    """The fastest way that fits, by the costs of ``_cost``.
 
     Args:
         config: ``micro_batch`` and ``remat`` are kept to where they are given.
@@ -115,19 +125,34 @@ def make_plan(
     levels: list[Kept] = ["all", "some", "none"] if config.remat == "auto" else [config.remat]
     if memory_bytes is None:
         return Plan(sizes[0], "none" if config.remat == "auto" else config.remat)
-    free = _SHARE * memory_bytes - state_bytes(config, model) / config.fsdp_devices
+    state = state_bytes(config, model) / config.fsdp_devices
+    free = _SHARE * memory_bytes - state
+    plans: list[Plan] = []
     for size in sizes:
         for kept in levels:
             needed = size * activation_bytes(config, model, kept)
             if needed <= free:
-                more = 0 if kept == "all" else _kept_layers(config, model, size, free - needed)
-                return Plan(size, kept, more)
+                spare = free - needed
+                more = _kept_layers(config, model, size, spare) if kept == "some" else 0
+                plans.append(Plan(size, kept, more))
+    if plans:
+        return min(plans, key=lambda plan: _cost(plan, each, model))
     needed = sizes[-1] * activation_bytes(config, model, levels[-1])
     raise TrainingError(
         f"not enough memory on a device: state and activations of {sizes[-1]} examples need about "
-        f"{(state_bytes(config, model) / config.fsdp_devices + needed) / 1e9:.1f} GB, usable are "
-        f"{_SHARE * memory_bytes / 1e9:.1f} GB; a LoRA config, freeze=vision or fsdp_devices help"
+        f"{(state + needed) / 1e9:.1f} GB, usable are {_SHARE * memory_bytes / 1e9:.1f} GB; "
+        "a LoRA config, freeze=vision or fsdp_devices help"
     )
+
+
+def _cost(plan: Plan, examples: int, model: Pi0Config) -> float:
+    """Relative time of a step: of what is worked out again, and of each micro-batch by itself.
+
+    Measured on an H200 (``docs/performance.md``).
+    """
+    layers = plan.kept_layers / (model.language.depth - 1)
+    again = {"none": 0.22, "some": 0.12, "all": 0.0}[plan.kept] * (1 - layers)
+    return examples * (1 + again) + _MICRO_BATCH_COST * examples / plan.micro_batch
 
 
 def _kept_layers(config: TrainConfig, model: Pi0Config, size: int, spare: float) -> int:
@@ -135,5 +160,5 @@ def _kept_layers(config: TrainConfig, model: Pi0Config, size: int, spare: float)
     if config.remat != "auto" or not layers_are_frozen(model, config.freeze):
         return 0
     wide = 2 if config.dtype == "bfloat16" else 4
-    each = wide * size * model.prefix_len * _kept_width(model)
+    each = wide * size * model.prefix_len * 2 * model.language.mlp_dim
     return min(int(spare / each), model.language.depth - 1)

@@ -8,7 +8,7 @@ import logging
 import jax
 import jax.numpy as jnp
 
-from trossen_pi0_policy.pi0.attention import attend_first
+from trossen_pi0_policy.pi0.attention import attend_fused
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ def cudnn_attends(heads: int, head_dim: int) -> bool:
     lengths = jnp.array([40], jnp.int32)
 
     def total(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return attend_first(q, k, v, lengths, "cudnn").astype(jnp.float32).sum()
+        attended: jax.Array = attend_fused(q, k, v, lengths, "cudnn", "attended")
+        return attended.astype(jnp.float32).sum()
 
     try:
         jax.block_until_ready(jax.jit(jax.grad(total, (0, 1, 2)))(queries, keys, keys))

@@ -10,11 +10,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Axes
 
 from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.model import Pi0
+from trossen_pi0_policy.pi0.widened import fill
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.fit.augment import augment
@@ -64,7 +66,7 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
     parts = config.batch_size // devices // plan.micro_batch
 
     def loss_of(trainable: Leaves, frozen: Leaves, batch: Batch, draws: Draws) -> jax.Array:
-        tree = TrainState(jnp.zeros(()), trainable, frozen, None, None).tree()
+        tree = unflatten_dict({**frozen, **trainable}, sep="/")
         # One flow time for an example where its rows share it, as adaptive norms are cheaper so.
         time = draws.time if config.max_prefix else draws.time[:, 0]
         noise = draws.noise
@@ -95,6 +97,9 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
         if config.augment:
             pictures = augment(batch.seen.images, augment_key, model_sizes.cameras)
             batch = replace(batch, seen=replace(batch.seen, images=pictures))
+        if state.widened:
+            filled = fill(state.frozen, state.trainable, state.widened)
+            state = replace(state, frozen=filled)
         loss, found = gradients(state, batch, draws)
         norm = optax.tree.norm(found)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -118,7 +123,10 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
             skipped=1.0 - good,
         )
         opt_state = kept(opt_state, state.opt_state)
-        return TrainState(state.step + 1, trainable, state.frozen, opt_state, ema), metrics
+        after = replace(
+            state, step=state.step + 1, trainable=trainable, opt_state=opt_state, ema=ema
+        )
+        return after, metrics
 
     places = jax.tree.map(lambda leaf: leaf.sharding, state_shapes(config, mesh))
     return jax.jit(step, donate_argnums=0, out_shardings=(places, replicated(mesh)))
@@ -167,7 +175,7 @@ def make_sampler(
 def _model(config: TrainConfig, sizes: Pi0Config, plan: Plan | None) -> Pi0:
     cudnn = jax.default_backend() == "gpu" and config.dtype == "bfloat16"
     g = sizes.language
-    by_layer = plan if plan and layers_are_frozen(sizes, config.freeze) else None
+    by_layer = plan if layers_are_frozen(sizes, config.freeze) else None
     return Pi0(
         sizes,
         dtype=jnp.dtype(config.dtype),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.fit.mesh import parameter_sharding
-from trossen_pi0_training.fit.state import TrainState, state_shapes
+from trossen_pi0_training.fit.state import TrainState, placed_frozen, state_shapes
 from trossen_pi0_training.run.folder import complete_step
 from trossen_pi0_training.run.joining import joined_leaves
 from trossen_pi0_training.run.memory import is_out_of_memory
@@ -205,12 +205,17 @@ class RunCheckpoints:
         averaged = shapes.ema is not None
         saved: dict[str, Any] = {}
         frozen: dict[str, Any] = {}
-        places = {p: leaf.sharding for p, leaf in {**shapes.trainable, **shapes.frozen}.items()}
+        narrow = jax.eval_shape(TrainState.leaves, shapes)
+        places = {path: parameter_sharding(self._mesh, leaf) for path, leaf in narrow.items()}
         for path, leaf in joined_leaves(parts, self._model, places):
-            (frozen if path in shapes.frozen else saved)[path] = leaf
+            if path in shapes.trainable:
+                saved[path] = leaf
+            else:
+                frozen |= placed_frozen(shapes, path, leaf)
         paths, structure = jax.tree_util.tree_flatten_with_path(_rest(shapes))
         rest = structure.unflatten([remembered[_name(path)] for path, _ in paths])
-        return TrainState(
+        return replace(
+            shapes,
             step=rest["step"],
             trainable=rest["trainable"] if averaged else saved,
             frozen=frozen,

@@ -25,10 +25,16 @@ class Adapter:
     Attributes:
         shapes: of its parameters by name, as openpi shapes them.
         join: its factors, from those parameters.
+        inputs: of the weight.
+        rank: of the joined factors; with ``halves`` of each.
+        halves: either half of the weight's outputs has an adapter of its own.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     join: Callable[[Mapping[str, jax.Array]], Factors]
+    inputs: int
+    rank: int
+    halves: bool = False
 
 
 def adapters(config: ExpertConfig) -> dict[str, Adapter]:
@@ -57,13 +63,18 @@ def adapters(config: ExpertConfig) -> dict[str, Adapter]:
                 "kv_lora_b": (2, k, r, h),
             },
             qkv,
+            d,
+            (n + 2 * k) * r,
         ),
-        "out": Adapter({"lora_a": (n, h, r), "lora_b": (n, r, d)}, out),
+        "out": Adapter({"lora_a": (n, h, r), "lora_b": (n, r, d)}, out, n * h, r),
         "gate_up": Adapter(
             {"lora_a": (2, d, r), "lora_b": (2, r, f)},
             lambda p: (_side_by_side(p["lora_a"]), _block_diagonal(p["lora_b"])),
+            d,
+            r,
+            halves=True,
         ),
-        "down": Adapter({"lora_a": (f, r), "lora_b": (r, d)}, _factors),
+        "down": Adapter({"lora_a": (f, r), "lora_b": (r, d)}, _factors, f, r),
     }
 
 
@@ -106,8 +117,8 @@ def adapted_product(x: jax.Array, w: jax.Array, a: jax.Array, b: jax.Array) -> j
     """
     w, a, b = (part.astype(x.dtype) for part in (w, a, b))
     if _widens(w):
-        return _beside(x, x @ a) @ jnp.concatenate([w, b])
-    both = x @ _beside(w, a)
+        return beside(x, x @ a) @ jnp.concatenate([w, b])
+    both = x @ beside(w, a)
     outputs = w.shape[1]
     return both[..., :outputs] + both[..., outputs:] @ b
 
@@ -129,7 +140,8 @@ def _widens(w: jax.Array) -> bool:
     return w.shape[0] <= w.shape[1]
 
 
-def _beside(left: jax.Array, right: jax.Array) -> jax.Array:
+def beside(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Both along the last axis."""
     return jnp.concatenate([left, right], axis=-1)
 
 
@@ -153,7 +165,7 @@ def _backward(saved: _Saved, dy: jax.Array) -> _Saved:
         dx = both[..., :inputs] + d_inner @ low_a.T
     else:
         d_inner = dy @ low_b.T
-        dx = _beside(dy, d_inner) @ _beside(low_w, low_a).T
+        dx = beside(dy, d_inner) @ beside(low_w, low_a).T
     return dx, _outer(x, dy, w), _outer(x, d_inner, a), _outer(inner, dy, b)
 
 

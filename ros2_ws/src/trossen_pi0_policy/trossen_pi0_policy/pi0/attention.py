@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 MASKED = -2.3819763e38
 """Logit of a key that may not be seen; finite, so that a row without keys stays finite."""
 
 Fused = Literal["cudnn", "xla"]
-"""Of ``attend_first``; ``cudnn`` needs half precision, a Hopper GPU or newer for 256 wide heads."""
+"""Of ``attend_fused``; ``cudnn`` needs half precision, a Hopper GPU or newer for 256 wide heads."""
 
 Rope = tuple[jax.Array, jax.Array]
 """Cosines and sines, each float32 of shape (batch, tokens, head_dim / 2)."""
@@ -31,79 +32,119 @@ def rope_tables(positions: jax.Array, head_dim: int) -> Rope:
 
 def apply_rope(x: jax.Array, rope: Rope) -> jax.Array:
     """Rotates queries or keys of shape (batch, tokens, heads, head_dim); computed in float32."""
-    cos, sin = rope[0][:, :, None], rope[1][:, :, None]
-    first, second = jnp.split(x, 2, axis=-1)
-    rotated = (first * cos - second * sin, second * cos + first * sin)
-    return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
+    cos, sin = (table[:, :, None, None] for table in rope)
+    halves = x.reshape(*x.shape[:-1], 2, -1)
+    signed = sin * jnp.array([[-1.0], [1.0]])
+    rotated = halves * cos + jnp.flip(halves, axis=-2) * signed
+    return rotated.reshape(x.shape).astype(x.dtype)
 
 
 def attend(
     queries: jax.Array,
     parts: list[tuple[jax.Array, jax.Array, jax.Array]],
+    name: str = "attention",
 ) -> jax.Array:
-    """Grouped-query attention over keys that lie in several arrays, as if they were joined.
+    """Grouped-query attention over keys that lie in several arrays.
 
     Args:
         queries: shape (batch, t, heads, head_dim), already scaled.
         parts: keys and values, each (batch, s, kv_heads, head_dim), and which of the keys each
             query may see, bool, broadcastable to (batch, t, s).
+        name: of the weights of the keys, for what is kept for the backward pass.
 
     Returns:
         shape (batch, t, heads * head_dim), in the type of the queries; the softmax is float32.
     """
     batch, t, heads, head_dim = queries.shape
-    kv_heads = parts[0][0].shape[2]
-    grouped = queries.reshape(batch, t, kv_heads, heads // kv_heads, head_dim)
-    logits = jnp.concatenate(
-        [
-            jnp.where(
-                mask[:, None, None],
-                jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=jnp.float32),
-                MASKED,
-            )
-            for k, _, mask in parts
-        ],
-        axis=-1,
-    )
-    weights = jax.nn.softmax(logits, axis=-1).astype(queries.dtype)
-    attended, begin = None, 0
-    for k, v, _ in parts:
-        end = begin + k.shape[1]
-        part = jnp.einsum("bkgts,bskh->btkgh", weights[..., begin:end], v)
-        attended = part if attended is None else attended + part
-        begin = end
-    assert attended is not None
-    return attended.reshape(batch, t, heads * head_dim)
+    keys, values = (jnp.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
+    masks = [jnp.broadcast_to(mask, (batch, t, k.shape[1])) for k, _, mask in parts]
+    kv_heads = keys.shape[2]
+    grouped = queries.reshape(batch, t, kv_heads, -1, head_dim).swapaxes(1, 2)
+    mask = jnp.concatenate(masks, axis=-1)[:, None, :, None]
+    logits = jnp.einsum("bktgh,bskh->bktgs", grouped, keys, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(mask, logits, MASKED), axis=-1)
+    weights = checkpoint_name(weights, name).astype(queries.dtype)
+    attended = jnp.einsum("bktgs,bskh->bktgh", weights, values)
+    return attended.swapaxes(1, 2).reshape(batch, t, heads * head_dim)
 
 
-def attend_first(
+def attend_fused(
     queries: jax.Array,
     keys: jax.Array,
     values: jax.Array,
-    lengths: jax.Array,
+    lengths: jax.Array | None,
     implementation: Fused,
+    name: str,
+    scale: float = 1.0,
 ) -> jax.Array:
     """Grouped-query attention of every token to the first ones, by a fused kernel.
 
     Args:
-        queries: shape (batch, t, heads, head_dim), already scaled.
+        queries: shape (batch, t, heads, head_dim).
         keys: shape (batch, t, kv_heads, head_dim).
         values: as ``keys``.
-        lengths: int32, shape (batch,): how many keys may be seen.
+        lengths: int32, shape (batch,): how many keys may be seen; None: all.
         implementation: see ``jax.nn.dot_product_attention``.
+        name: of what the backward pass needs besides the arguments.
+        scale: of the logits.
 
     Returns:
         shape (batch, t, heads * head_dim), in the type of the queries.
     """
-    attended = jax.nn.dot_product_attention(
+    attended: Any = _named(queries, keys, values, lengths, implementation, name, scale)
+    return attended.reshape(*queries.shape[:2], -1)
+
+
+def _attend(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    lengths: jax.Array | None,
+    implementation: Fused,
+    name: str,
+    scale: float,
+) -> jax.Array:
+    del name
+    return jax.nn.dot_product_attention(
         queries,
         keys,
         values,
-        scale=1.0,
+        scale=scale,
         key_value_seq_lengths=lengths,
         implementation=implementation,
     )
-    return attended.reshape(*queries.shape[:2], -1)
+
+
+def _attend_forward(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    lengths: jax.Array | None,
+    implementation: Fused,
+    name: str,
+    scale: float,
+) -> tuple[jax.Array, Any]:
+    given = queries, keys, values
+    out, pull = jax.vjp(lambda *qkv: _attend(*qkv, lengths, implementation, name, scale), *given)
+    named = checkpoint_name(out, name)
+
+    def kept(leaf: jax.Array) -> jax.Array:
+        if leaf is out:
+            return named  # one array, kept once
+        return leaf if any(leaf is x for x in given) else checkpoint_name(leaf, name)
+
+    return named, jax.tree.map(kept, pull)
+
+
+def _attend_backward(
+    implementation: Fused, name: str, scale: float, pull: Any, d_out: jax.Array
+) -> tuple[Any, ...]:
+    del implementation, name, scale
+    return (*pull(d_out), None)
+
+
+_named = jax.custom_vjp(_attend, nondiff_argnums=(4, 5, 6))
+_named.defvjp(_attend_forward, _attend_backward)
 
 
 def valid_first(tokens: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:

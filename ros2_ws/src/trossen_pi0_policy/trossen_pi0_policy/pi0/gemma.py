@@ -12,8 +12,15 @@ from jax.ad_checkpoint import checkpoint_name
 
 from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.adapters import Adapter, adapted_halves, adapted_product, adapters
-from trossen_pi0_policy.pi0.attention import Fused, Rope, apply_rope, attend, attend_first
+from trossen_pi0_policy.pi0.attention import (
+    Fused,
+    Rope,
+    apply_rope,
+    attend,
+    attend_fused,
+)
 from trossen_pi0_policy.pi0.config import ExpertConfig
+from trossen_pi0_policy.pi0.widened import HALVES, widened_feed_forward, widened_product
 
 Initializer = Callable[..., jax.Array]
 Cache = tuple[jax.Array, jax.Array]
@@ -92,19 +99,25 @@ class Projection(nn.Module):
     Attributes:
         shape: (inputs, outputs).
         adapter: of the weight, where it has one.
+        widened: weight and adapter are given as ``widened`` arranges them.
     """
 
     shape: tuple[int, int]
     adapter: Adapter | None = None
+    widened: bool = False
 
     def setup(self) -> None:
         """Names the parameters."""
+        if self.widened:
+            return
         self.kernel = self.param("kernel", _fan_in, self.shape)
         shapes = self.adapter.shapes if self.adapter else {}
         self.factors = {name: self.param(name, _small, shape) for name, shape in shapes.items()}
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Multiplies; shape (..., inputs) to (..., outputs)."""
+        if self.widened:
+            return widened_product(x, *self.given("kernel", "a", "b"))
         if self.adapter is None:
             return x @ self.kernel.astype(x.dtype)
         return adapted_product(x, self.kernel, *self.adapter.join(self.factors))
@@ -116,6 +129,11 @@ class Projection(nn.Module):
             return first, second
         return adapted_halves(x, self.kernel, self.factors)
 
+    def given(self, *names: str) -> tuple[jax.Array, ...]:
+        """Arrays of a widened weight."""
+        parameters: Any = self.variables["params"]
+        return tuple(parameters[name] for name in names)
+
 
 class ExpertLayer(nn.Module):
     """What one expert does in one layer, around the attention that both share.
@@ -124,22 +142,24 @@ class ExpertLayer(nn.Module):
         config: sizes.
         adaptive: π0.5's norms.
         steps: see ``RmsNorm``.
+        widened: see ``Projection``.
     """
 
     config: ExpertConfig
     adaptive: bool = False
     steps: int = 0
+    widened: bool = False
 
     def setup(self) -> None:
         """Names the parameters."""
         c, adapter = self.config, adapters(self.config)
         attended = c.num_heads * c.head_dim
         self.attention_norm = RmsNorm(self.adaptive, self.steps)
-        self.qkv = Projection((c.width, c.qkv_dim), adapter.get("qkv"))
-        self.out = Projection((attended, c.width), adapter.get("out"))
+        self.qkv = Projection((c.width, c.qkv_dim), adapter.get("qkv"), self.widened)
+        self.out = Projection((attended, c.width), adapter.get("out"), self.widened)
         self.mlp_norm = RmsNorm(self.adaptive, self.steps)
-        self.gate_up = Projection((c.width, 2 * c.mlp_dim), adapter.get("gate_up"))
-        self.down = Projection((c.mlp_dim, c.width), adapter.get("down"))
+        self.gate_up = Projection((c.width, 2 * c.mlp_dim), adapter.get("gate_up"), self.widened)
+        self.down = Projection((c.mlp_dim, c.width), adapter.get("down"), self.widened)
 
     def project(
         self, x: jax.Array, rope: Rope, condition: jax.Array | None
@@ -147,11 +167,18 @@ class ExpertLayer(nn.Module):
         """Queries (scaled), keys and values by head, rotated, and the gate of the residual."""
         c = self.config
         normed, gate = self.attention_norm(x, condition)
-        projected = checkpoint_name(self.qkv(normed), "language_qkv")
-        heads = projected.reshape(*x.shape[:2], -1, c.head_dim)
+        heads = self.qkv(normed).reshape(*x.shape[:2], -1, c.head_dim)
         q, k, v = jnp.split(heads, [c.num_heads, c.num_heads + c.num_kv_heads], axis=2)
         q = apply_rope(q, rope) * jnp.asarray(c.head_dim**-0.5, x.dtype)
-        return q, apply_rope(k, rope), v, gate
+        q, k, v = (checkpoint_name(y, f"{self.name}_qkv") for y in (q, apply_rope(k, rope), v))
+        return q, k, v, gate
+
+    def attend(
+        self, queries: jax.Array, parts: list[tuple[jax.Array, jax.Array, jax.Array]]
+    ) -> jax.Array:
+        """See ``attention.attend``."""
+        attended = attend(queries, parts, f"{self.name}_weights")
+        return checkpoint_name(attended, f"{self.name}_attended")
 
     def finish(
         self,
@@ -161,11 +188,17 @@ class ExpertLayer(nn.Module):
         condition: jax.Array | None,
     ) -> jax.Array:
         """Residual of the attention, then the feed-forward layer (GeGLU) with its own."""
-        attended = checkpoint_name(attended, "language_attended")
-        x = add_gated(x, self.out(attended), gate)
+        x = checkpoint_name(add_gated(x, self.out(attended), gate), f"{self.name}_between")
         normed, gate = self.mlp_norm(x, condition)
-        gated, up = (checkpoint_name(h, "language_middle") for h in self.gate_up.halves(normed))
-        return add_gated(x, self.down(nn.gelu(gated) * up), gate)
+        return add_gated(x, self._feed_forward(normed), gate)
+
+    def _feed_forward(self, x: jax.Array) -> jax.Array:
+        middle = f"{self.name}_middle"
+        if self.widened:
+            gate_up = self.gate_up.given(*HALVES, "a", "b")
+            return widened_feed_forward(middle, x, gate_up, self.down.given("kernel", "a", "b"))
+        gate, up = (checkpoint_name(h, middle) for h in self.gate_up.halves(x))
+        return self.down(nn.gelu(gate) * up)
 
     def prefill(
         self, x: jax.Array, rope: Rope, bias: jax.Array, *, interpret: bool
@@ -237,17 +270,19 @@ class Block(nn.Module):
         adaptive: π0.5's norms in the action expert; the language expert's are never adaptive.
         steps: see ``RmsNorm``.
         fused: how language tokens attend to each other where ``lengths`` are given.
+        widened: see ``Projection``.
     """
 
     configs: tuple[ExpertConfig, ExpertConfig]
     adaptive: bool = False
     steps: int = 0
     fused: Fused = "xla"
+    widened: bool = False
 
     def setup(self) -> None:
         """Names the parameters."""
-        self.language = ExpertLayer(self.configs[0])
-        self.action = ExpertLayer(self.configs[1], self.adaptive, self.steps)
+        self.language = ExpertLayer(self.configs[0], widened=self.widened)
+        self.action = ExpertLayer(self.configs[1], self.adaptive, self.steps, self.widened)
 
     def __call__(
         self,
@@ -293,10 +328,11 @@ class Block(nn.Module):
                 continue
             if i == 0 and lengths is not None:
                 keys, values = seen[0]
-                attended = attend_first(q, keys, values, lengths, self.fused)
+                name = "language_attended"
+                attended = attend_fused(q, keys, values, lengths, self.fused, name)
             else:
                 visible = [(k, v, m) for (k, v), m in zip(seen, masks[i], strict=False)]
-                attended = attend(q, visible)
+                attended = experts[i].attend(q, visible)
             x = tokens[i]
             assert x is not None
             out[i] = experts[i].finish(x, attended, gate, conditions[i])

@@ -81,7 +81,7 @@ class Pi0(nn.Module):
         kernels: run a packed model by the kernels of ``kernels``, or ``interpret`` those.
         kept: which of ``KEPT_ACTIVATIONS`` are kept in training.
         kept_layers: of so many layers all of them are kept; such a model's layers are frozen but
-            for their adapters. None: whatever is trained.
+            for their adapters, and given as ``widened`` arranges them. None: whatever is trained.
         fused: how language tokens attend in training; None: by products with a float32 softmax
             between them.
     """
@@ -179,11 +179,14 @@ class Pi0(nn.Module):
             (_, out), _ = self.stack(tokens, *shared)
             assert out is not None
             return out
-        block = Block((c.language, c.action), c.pi05, fused=self.fused or "xla", parent=None)
+        experts = c.language, c.action
+        block = Block(experts, c.pi05, fused=self.fused or "xla", widened=True, parent=None)
         rest = c.language.depth - 1
-        whole = min(self.kept_layers, rest)
-        kept = (rest - whole, KEPT_ACTIVATIONS[self.kept]), (whole, KEPT_ACTIVATIONS["all"])
-        return run_layers(block, self.variables["params"]["layers"], tokens, shared, kept)
+        whole = rest if self.kept == "all" else min(self.kept_layers, rest)
+        # The last ones first: what is kept of them is needed for the shortest time.
+        kept = [KEPT_ACTIVATIONS[self.kept]] * (rest - whole) + [KEPT_ACTIVATIONS["all"]] * whole
+        layers = self.variables["params"]["layers"]
+        return run_layers(block, c, layers, tokens, shared, kept)
 
     def sample(self, batch: ModelBatch, noise: jax.Array, *, steps: int = 10) -> jax.Array:
         """Integrates the flow from noise to actions by Euler steps.

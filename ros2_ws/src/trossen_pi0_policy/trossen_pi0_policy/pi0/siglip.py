@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from trossen_pi0_policy.pi0.attention import attend_fused
 from trossen_pi0_policy.pi0.config import VisionConfig
+from trossen_pi0_policy.pi0.gelu import gelu
 
 _xavier = nn.initializers.xavier_uniform()
 _EPSILON = 1e-6
@@ -24,6 +26,20 @@ def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     )
     normed = (x32 - mean) * (jax.lax.rsqrt(variance + _EPSILON) * scale) + bias
     return normed.astype(x.dtype)
+
+
+@jax.custom_vjp
+def _thirds(x: jax.Array) -> tuple[jax.Array, ...]:
+    """The last axis in three parts, whose gradients are joined but once."""
+    return tuple(jnp.split(x, 3, axis=-1))
+
+
+def _join(_: None, parts: tuple[jax.Array, ...]) -> tuple[jax.Array]:
+    # Bias and both products read the whole; without the barrier each would join it anew.
+    return (jax.lax.optimization_barrier(jnp.concatenate(parts, axis=-1)),)
+
+
+_thirds.defvjp(lambda x: (_thirds(x), None), _join)
 
 
 class VisionBlock(nn.Module):
@@ -60,19 +76,21 @@ class VisionBlock(nn.Module):
 
         y = _layer_norm(x, vector["norm1_scale"], vector["norm1_bias"])
         qkv = checkpoint_name(dense(y, "qkv"), "vision_qkv")
-        attended = checkpoint_name(self._attend(qkv), "vision_attended")
+        attended = self._attend(qkv)
         x = x + dense(attended, "out")
         y = _layer_norm(x, vector["norm2_scale"], vector["norm2_bias"])
         middle = checkpoint_name(dense(y, "up"), "vision_middle")
-        return x + dense(nn.gelu(middle), "down")
+        return x + dense(gelu(middle), "down")
 
     def _attend(self, qkv: jax.Array) -> jax.Array:
         shape = (*qkv.shape[:2], self.config.num_heads, -1)
-        q, k, v = (part.reshape(shape) for part in jnp.split(qkv, 3, axis=-1))
-        attended = jax.nn.dot_product_attention(
-            q, k, v, implementation="cudnn" if self.cudnn else "xla"
-        )
-        return attended.reshape(*qkv.shape[:2], -1)
+        q, k, v = (part.reshape(shape) for part in _thirds(qkv))
+        if self.cudnn:
+            scale = q.shape[-1] ** -0.5
+            return attend_fused(q, k, v, None, "cudnn", "vision_attended", scale)
+        attended = jax.nn.dot_product_attention(q, k, v, implementation="xla")
+        attended = attended.reshape(*qkv.shape[:2], -1)
+        return checkpoint_name(attended, "vision_attended")
 
 
 def vector_sizes(config: VisionConfig) -> dict[str, int]:

@@ -2,87 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.gemma import Block, Tokens
+from trossen_pi0_policy.pi0.widened import INNER, joined_adapters
+
+_ACTION = tuple(f"action_{name}" for name in ("qkv", "weights", "attended", "between", "middle"))
+_SMALL = (
+    INNER,
+    *_ACTION,
+    "vision_attended",
+    "language_qkv",
+    "language_attended",
+    "language_between",
+)
 
 KEPT_ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "some": ("vision_attended", "vision_middle"),
-    "all": (
-        "vision_qkv",
-        "vision_attended",
-        "vision_middle",
-        "language_qkv",
-        "language_attended",
-        "language_middle",
-    ),
+    "none": (INNER,),
+    "some": _SMALL,
+    "all": (*_SMALL, "language_middle", "vision_qkv", "vision_middle"),
 }
 """What the backward pass finds ready of each layer, besides its input; it works out the rest
-again."""
-
-Kept = Sequence[tuple[int, tuple[str, ...]]]
-"""Numbers of layers, one group behind the other, and the activations that are kept of each."""
+again. In order of the time that their memory saves."""
 
 
 def run_layers(
     block: Block,
-    stacked: Mapping[str, Any],
+    config: Pi0Config,
+    parameters: Mapping[str, Any],
     tokens: Tokens,
     shared: Sequence[Any],
-    kept: Kept,
+    kept: Sequence[Sequence[str]],
 ) -> jax.Array:
     """The action tokens behind all layers.
 
-    Weights are read where they lie in their stack: a scan over a part of a stack would copy that
-    part. The stack of a weight's gradient would be added to in every layer, so they must be frozen.
-    Of the last layer the language tokens are not worked out.
+    Without a loop, which would copy the weights out of their stacks and the activations that are
+    kept into others. Of the last layer the language tokens are not worked out.
 
     Args:
-        block: a layer, not bound.
-        stacked: parameters, the layers along the first axis.
+        block: a widened layer, not bound.
+        config: sizes.
+        parameters: of the layers, as ``widened`` arranges them; trained are but the adapters.
         tokens: see ``Block``.
         shared: what all layers get besides: see ``Block``, from ``cache`` on.
-        kept: of all layers but the last.
+        kept: names of the activations that are kept of each layer but the last.
     """
-    flat: dict[str, Any] = dict(flatten_dict(dict(stacked), sep="/"))
+    flat: Any = flatten_dict({"layers": dict(parameters)}, sep="/")
     frozen = {path: leaf for path, leaf in flat.items() if "lora" not in path}
-    trained = {path: leaf for path, leaf in flat.items() if "lora" in path}
+    dtype = next(x.dtype for x in tokens if x is not None)
+    joined = joined_adapters(flat, config, dtype)
+    adapters = {path: _unstacked(stack) for path, stack in joined.items()}
 
-    def layer(
-        tokens: Tokens, at: jax.Array, own: Mapping[str, jax.Array], *, last: bool = False
-    ) -> Tokens:
-        read = {
-            path: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False)
-            for path, leaf in frozen.items()
-        }
-        variables = {"params": unflatten_dict({**read, **own}, sep="/")}
-        found: Any = block.apply(variables, tokens, *shared, last=last)
+    def layer(tokens: Tokens, own: Mapping[str, Any], *, last: bool = False) -> Tokens:
+        found: Any = block.apply({"params": own}, tokens, *shared, last=last)
         return found[0]
 
-    begin = 0
-    for count, names in kept:
-        if not count:
-            continue
-        part = {path: leaf[begin : begin + count] for path, leaf in trained.items()}
-        run = _remat(layer, names)
-        tokens, _ = jax.lax.scan(
-            lambda tokens, each, run=run: (run(tokens, *each), None),
-            tokens,
-            (jnp.arange(begin, begin + count), part),
-        )
-        begin += count
-    own = {path: leaf[begin] for path, leaf in trained.items()}
-    out = layer(tokens, jnp.asarray(begin), own, last=True)[1]
+    def own(at: int) -> dict[str, Any]:
+        found = {path: leaf[at] for path, leaf in adapters.items()}
+        for path, leaf in frozen.items():
+            head, _, number = path.rpartition("/")
+            if not number.isdecimal():
+                found[path] = leaf[at]
+            elif int(number) == at:
+                found[head] = leaf
+        return unflatten_dict(found, sep="/")["layers"]
+
+    for at, names in enumerate(kept):
+        policy = jax.checkpoint_policies.save_only_these_names(*names)
+        tokens = jax.checkpoint(layer, policy=policy)(tokens, own(at))
+    out = layer(tokens, own(len(kept)), last=True)[1]
     assert out is not None
     return out
 
 
-def _remat(layer: Callable[..., Tokens], names: Sequence[str]) -> Callable[..., Tokens]:
-    policy = jax.checkpoint_policies.save_only_these_names(*names)
-    return jax.checkpoint(layer, prevent_cse=False, policy=policy)
+@jax.custom_vjp
+def _unstacked(stack: jax.Array) -> tuple[jax.Array, ...]:
+    """The layers of a stack, whose gradients are stacked at once instead of one by one."""
+    return tuple(stack)
+
+
+def _stacked(_: None, parts: tuple[jax.Array, ...]) -> tuple[jax.Array]:
+    # Without the barrier the optimizer would pick its elements out of all the parts.
+    return (jax.lax.optimization_barrier(jnp.stack(parts)),)
+
+
+_unstacked.defvjp(lambda stack: (_unstacked(stack), None), _stacked)

@@ -1,6 +1,7 @@
 """Frozen weights with their adapters inside."""
 
 from dataclasses import replace
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -79,8 +80,8 @@ def test_leaves_come_back_as_they_were():
     config, lora = get_config("tiny"), LoraConfig(rank=2, alpha=2.0)
     changed = {name: replace(getattr(config, name), lora=lora) for name in ("language", "action")}
     config = replace(config, **changed)
-    flat = flatten_dict(random_parameters(config, 1, np.float32), sep="/")
-    wide = {}
+    flat: Any = flatten_dict(random_parameters(config, 1, np.float32), sep="/")
+    wide: dict[str, Any] = {}
     for path, leaf in flat.items():
         wide |= widen(path, leaf, config)
     filled = fill(wide, flat, config)

@@ -91,7 +91,7 @@ def attend_fused(
     Returns:
         shape (batch, t, heads * head_dim), in the type of the queries.
     """
-    attended: Any = _named(queries, keys, values, lengths, implementation, name, scale)
+    attended: Any = _attend_keeping(queries, keys, values, lengths, implementation, name, scale)
     return attended.reshape(*queries.shape[:2], -1)
 
 
@@ -125,7 +125,11 @@ def _attend_forward(
     scale: float,
 ) -> tuple[jax.Array, Any]:
     given = queries, keys, values
-    out, pull = jax.vjp(lambda *qkv: _attend(*qkv, lengths, implementation, name, scale), *given)
+
+    def fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return _attend(q, k, v, lengths, implementation, name, scale)
+
+    out, pull = jax.vjp(fused, *given)
     named = checkpoint_name(out, name)
 
     def kept(leaf: jax.Array) -> jax.Array:
@@ -143,8 +147,8 @@ def _attend_backward(
     return (*pull(d_out), None)
 
 
-_named = jax.custom_vjp(_attend, nondiff_argnums=(4, 5, 6))
-_named.defvjp(_attend_forward, _attend_backward)
+_attend_keeping = jax.custom_vjp(_attend, nondiff_argnums=(4, 5, 6))
+_attend_keeping.defvjp(_attend_forward, _attend_backward)
 
 
 def valid_first(tokens: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -29,7 +29,7 @@ KEPT_ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "all": (*_SMALL, "language_middle", "vision_qkv", "vision_middle"),
 }
 """What the backward pass finds ready of each layer, besides its input; it works out the rest
-again. In order of the time that their memory saves."""
+again. ``some`` is little memory for the time it saves."""
 
 
 def run_layers(

@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert norm-stats train evaluate lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert generate norm-stats train evaluate lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -69,6 +69,9 @@ report: setup  ## look at episodes or a data set: make report DATASET=episodes
 
 convert: setup  ## make a LeRobot data set: make convert EPISODES=episodes REPO_ID=lab/handover ARGS="--format v2.1"
 	@exec tools/run python -m trossen_pi0_training.convert --episodes '$(EPISODES)' --repo-id '$(REPO_ID)' $(ARGS)
+
+generate: setup  ## make a data set of the simulated expert: make generate REPO_ID=local/sim_handover EPISODES=200
+	@exec tools/run python -m trossen_pi0_training.generate --repo-id '$(REPO_ID)' --episodes $(or $(EPISODES),50) $(ARGS)
 
 norm-stats: setup  ## work out norm stats: make norm-stats CONFIG=pi0_trossen_transfer_block
 	@exec tools/run python -m trossen_pi0_training.norm_stats '$(CONFIG)' $(ARGS)

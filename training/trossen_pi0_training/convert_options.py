@@ -112,7 +112,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         help="name them in `splits` of one data set, not in a second one, NAME_val")  # fmt: skip
     add("--seed", type=int, default=0, help="chooses the validation episodes")
     add("--codec", choices=tuple(CODECS), default="libsvtav1", help="default %(default)s")
-    add("--workers", type=int, default=_cores(), help="processes (default: one a core)")
+    add("--workers", type=int, default=cores(), help="processes (default: one a core)")
     add("--resume", action="store_true", help="go on with an interrupted conversion")
     add("--strict", action="store_true", help="refuse everything if one episode is bad")
     add("--overwrite", action="store_true", help="replace what is there")
@@ -143,5 +143,6 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0))

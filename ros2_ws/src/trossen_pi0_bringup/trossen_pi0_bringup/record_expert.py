@@ -29,20 +29,12 @@ from trossen_pi0_bringup.sim import SIM_ARGUMENTS
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand, checked_specs
 from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_core.errors import EpisodeError, ParameterError
-from trossen_pi0_core.parameters.sim import VARIANTS
+from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS
 from trossen_pi0_data.episode_client import EpisodeClient
 from trossen_pi0_data.episode_info import FAILURE, FINISHED, SUCCESS, EpisodeInfo
 
 _START_POSE = "staged"
 _READY_S = 30.0
-
-PROMPTS = {
-    "red_cube": "grab and handover the red cube",
-    "blue_brick": "grab and handover the blue brick",
-    "wooden_block": "grab and handover the wooden block",
-    "disturbance": "grab and handover the red cube",
-}
-"""What an operator would say to have each variant's object handed over."""
 
 RECORD_EXPERT_ARGUMENTS = (
     *(

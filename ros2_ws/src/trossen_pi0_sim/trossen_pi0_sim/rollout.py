@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trossen_pi0_core.joints import JOINTS_PER_ARM
 from trossen_pi0_sim.expert import STAGED, HandoverExpert, Plan
 from trossen_pi0_sim.progress import Stage
 from trossen_pi0_sim.world import TICK_S, World
@@ -81,6 +83,33 @@ class ExpertDriver:
         return float(np.linalg.norm(offset)) > MOVED_M
 
 
+class Sway:
+    """A slow random offset of the commands, so that a recorded expert is seen correcting itself
+    (DART, arXiv 1703.09327): the state is off the plan, the recorded action is the plan's.
+
+    An Ornstein-Uhlenbeck process for each joint; the grippers' carriages are left alone, since
+    an object would slip.
+    """
+
+    def __init__(self, rng: np.random.Generator, size_rad: float, period_s: float = 0.6) -> None:
+        """Args:
+        rng: of the episode.
+        size_rad: standard deviation of a joint's offset [rad].
+        period_s: the offset forgets itself in this time [s].
+        """
+        self._rng = rng
+        self._size = np.full(2 * JOINTS_PER_ARM, size_rad)
+        self._size[JOINTS_PER_ARM - 1 :: JOINTS_PER_ARM] = 0.0
+        self._keep = float(np.exp(-1.0 / (period_s * ROW_RATE_HZ)))
+        self._offset = np.zeros(2 * JOINTS_PER_ARM)
+
+    def next(self) -> NDArray[np.float64]:
+        """The offset at the next row, shape (14,) [rad; m for carriages]."""
+        fresh = self._rng.normal(size=len(self._size)) * self._size
+        self._offset = self._keep * self._offset + np.sqrt(1 - self._keep**2) * fresh
+        return self._offset
+
+
 def run_episode(
     world: World, expert: HandoverExpert, seed: int, variant: str, *, interpolate: bool = True
 ) -> EpisodeResult:
@@ -95,25 +124,55 @@ def run_episode(
             until the next.
     """
     world.reset(seed, variant)
+    rows = expert_rows(world, expert, interpolate=interpolate)
+    while True:
+        try:
+            next(rows)
+        except StopIteration as end:
+            return end.value
+
+
+def expert_rows(
+    world: World,
+    expert: HandoverExpert,
+    *,
+    interpolate: bool = True,
+    sway: Sway | None = None,
+) -> Generator[NDArray[np.float64], None, EpisodeResult]:
+    """Runs the episode that the world was reset to, row by row.
+
+    Yields the expert's targets, shape (14,) [rad; m for carriages], at the moment they are due and
+    before the world goes on, so that state and pictures of that moment can be taken; returns how it
+    ended.
+
+    Args:
+        world: no drivers may be attached; its arms are put to the staged pose.
+        expert: makes the plans.
+        interpolate: see ``run_episode``.
+        sway: added to what the arms are told, not to what is yielded.
+    """
     world.place_arms(STAGED)
     began_s = world.snapshot.time_s
     driver = ExpertDriver(world, expert)
     ticks = round(1.0 / (ROW_RATE_HZ * TICK_S))
     row = driver.targets(0.0)
+    sent = row
     while not (driver.done or world.progress.failed or world.progress.success):
-        following = driver.targets(1.0 / ROW_RATE_HZ)
+        yield row
+        row = driver.targets(1.0 / ROW_RATE_HZ)
+        following = row + sway.next() if sway else row
         for tick in range(ticks):
             part = (tick + 1) / ticks if interpolate else 1.0
-            _send(world, row + part * (following - row))
+            _send(world, sent + part * (following - sent))
             world.step()
-        row = following
+        sent = following
     settle_until = world.snapshot.time_s + _SETTLE_S
     while world.snapshot.time_s < settle_until and not world.progress.success:
         world.step()
     progress = world.progress
     return EpisodeResult(
-        seed=seed,
-        variant=variant,
+        seed=world.seed,
+        variant=world.variant.name,
         success=progress.success,
         stage=progress.stage,
         reason=progress.reason,

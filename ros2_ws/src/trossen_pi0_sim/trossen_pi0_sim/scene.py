@@ -32,6 +32,12 @@ OBJECT = "object"
 
 TABLE_GEOM = "table_top"
 
+CLUTTER = ("clutter_box", "clutter_block", "clutter_cylinder", "clutter_ball")
+"""Geoms that nothing touches, out of sight until ``looks`` lays them about."""
+
+OUT_OF_SIGHT = (0.0, 0.0, -5.0)
+"""Below the floor [m]."""
+
 ARM_ACTUATORS = (*ARM_JOINTS[:-1], "left_gripper")
 """Actuators of one arm in the order of its joints, without prefix."""
 
@@ -103,6 +109,7 @@ def build_model(*, visuals: bool = True) -> mujoco.MjModel:
     _add_object(spec, VARIANTS["red_cube"])
     if visuals:
         _add_room(spec)
+        _add_clutter(spec)
     return spec.compile()
 
 
@@ -261,6 +268,20 @@ def _add_object(spec: mujoco.MjSpec, variant: Variant) -> None:
         priority=1,
     )
     _stiff(geom)
+
+
+def _add_clutter(spec: mujoco.MjSpec) -> None:
+    kinds = {"clutter_cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER}
+    kinds["clutter_ball"] = mujoco.mjtGeom.mjGEOM_SPHERE
+    for name in CLUTTER:
+        spec.worldbody.add_geom(
+            name=name,
+            type=kinds.get(name, mujoco.mjtGeom.mjGEOM_BOX),
+            size=(0.02, 0.02, 0.02),
+            pos=OUT_OF_SIGHT,
+            contype=0,
+            conaffinity=0,
+        )
 
 
 _FLOOR_Z = -0.75

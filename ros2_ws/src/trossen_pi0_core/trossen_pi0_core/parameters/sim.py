@@ -8,6 +8,14 @@ from trossen_pi0_core.parameters.spec import check_address, parameter, parameter
 VARIANTS = ("red_cube", "blue_brick", "wooden_block", "disturbance")
 """Task variants, after the scenarios of the reference's results."""
 
+PROMPTS = {
+    "red_cube": "grab and handover the red cube",
+    "blue_brick": "grab and handover the blue brick",
+    "wooden_block": "grab and handover the wooden block",
+    "disturbance": "grab and handover the red cube",
+}
+"""What an operator would say to have each variant's object handed over."""
+
 
 RESTING, SWINGING = "rest", "swing"
 """What the hand that holds the simulated leaders does."""

@@ -1,0 +1,183 @@
+"""Other looks of the same world, for policies that shall not depend on one (domain randomisation,
+arXiv 1703.06907): light, colours, cameras and things that lie about.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_sim.scene import CLUTTER, OBJECT, OUT_OF_SIGHT
+from trossen_pi0_sim.tasks import GOAL_XY, START_X, START_Y, TABLE_HALF_SIZE, TABLE_TOP_Z
+
+_ROOM = ("wall_front", "wall_back", "wall_left", "wall_right", "floor", "ceiling")
+_LAMP = "lamp"
+_CLUTTER_HALF_M = (0.012, 0.035)
+"""Half sizes of what lies about [m]."""
+
+_OBJECT_S = ("geom_rgba", "geom_pos", "geom_quat", "geom_size", "geom_rbound")
+"""What the scenario sets of the object's geom."""
+
+_CLEAR_M = 0.07
+"""So far clutter lies from where the object starts and ends [m]."""
+
+
+@dataclass(frozen=True)
+class LookRanges:
+    """How far looks differ from the model's own.
+
+    Attributes:
+        brightness: factor of all light, from and to.
+        tint: of the light, each of its colours by at most this part.
+        lamp_rad: the lamp's direction turns by so much, standard deviation [rad].
+        colour: hue [turns], saturation and value of room, table and goal change by at most this.
+        object_colour: likewise of the object, which is known by its colour.
+        camera_m: a camera moves by so much along each axis, standard deviation [m].
+        camera_rad: and turns about each axis [rad].
+        fovy: and sees a wider or narrower field by at most this part.
+        clutter: most things that lie about; the model has ``len(scene.CLUTTER)``.
+    """
+
+    brightness: tuple[float, float] = (0.65, 1.3)
+    tint: float = 0.08
+    lamp_rad: float = 0.25
+    colour: float = 0.12
+    object_colour: float = 0.03
+    camera_m: float = 0.004
+    camera_rad: float = 0.012
+    fovy: float = 0.015
+    clutter: int = 4
+
+
+class Looks:
+    """Changes how a compiled model looks, never how it moves. Its renderers stay valid."""
+
+    def __init__(self, model: mujoco.MjModel, ranges: LookRanges | None = None) -> None:
+        """Args:
+        model: made with visuals, looking as it was built.
+        ranges: how far looks differ.
+        """
+        self._model = model
+        self._ranges = ranges or LookRanges()
+        self._own = {
+            name: getattr(model, name).copy()
+            for name in (
+                "geom_rgba", "geom_pos", "geom_quat", "geom_size", "geom_rbound",
+                "light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy",
+            )
+        }  # fmt: skip
+        headlight = model.vis.headlight
+        self._headlight = headlight.ambient.copy(), headlight.diffuse.copy()
+        self._object = model.geom(OBJECT).id
+        self._undrawn = self._drawn = model.geom_rgba[self._object].copy()
+
+    def restore(self) -> None:
+        """The model's own look, and the object's in its scenario."""
+        rgba = self._model.geom_rgba[self._object]
+        if np.array_equal(rgba, self._drawn):  # else a reset has given it another since
+            rgba[:] = self._undrawn
+        kept = {name: getattr(self._model, name)[self._object].copy() for name in _OBJECT_S}
+        for name, value in self._own.items():
+            getattr(self._model, name)[:] = value
+        for name, value in kept.items():
+            getattr(self._model, name)[self._object] = value
+        headlight = self._model.vis.headlight
+        headlight.ambient[:], headlight.diffuse[:] = self._headlight
+
+    def draw(self, rng: np.random.Generator) -> None:
+        """A look of equal chance within the ranges, from the model's own and the object's colour.
+
+        Call it after the world was reset, which gives the object the colour of its scenario.
+        """
+        self.restore()
+        self._undrawn = self._model.geom_rgba[self._object].copy()
+        self._light(rng)
+        self._colours(rng)
+        self._drawn = self._model.geom_rgba[self._object].copy()
+        self._cameras(rng)
+        self._clutter(rng)
+
+    def _light(self, rng: np.random.Generator) -> None:
+        model, ranges = self._model, self._ranges
+        tint = 1.0 + rng.uniform(-ranges.tint, ranges.tint, 3)
+        headlight = model.vis.headlight
+        for part in (headlight.ambient, headlight.diffuse, model.light(_LAMP).diffuse):
+            part[:] = np.clip(part * tint * rng.uniform(*ranges.brightness), 0.0, 1.0)
+        direction = model.light(_LAMP).dir
+        turned = direction + np.linalg.norm(direction) * rng.normal(0.0, ranges.lamp_rad, 3)
+        direction[:] = turned / np.linalg.norm(turned)
+
+    def _colours(self, rng: np.random.Generator) -> None:
+        for name in (*_ROOM, "table_top", "goal_patch"):
+            _recolour(self._model.geom(name).rgba, self._ranges.colour, rng)
+        _recolour(self._model.geom_rgba[self._object], self._ranges.object_colour, rng)
+
+    def _cameras(self, rng: np.random.Generator) -> None:
+        model, ranges = self._model, self._ranges
+        for name in CAMERAS:
+            at = model.camera(name).id
+            model.cam_pos[at] += rng.normal(0.0, ranges.camera_m, 3)
+            turn, turned = np.zeros(4), np.zeros(4)
+            vector = rng.normal(0.0, ranges.camera_rad, 3)
+            angle = float(np.linalg.norm(vector))
+            mujoco.mju_axisAngle2Quat(turn, vector / angle if angle else vector, angle)
+            mujoco.mju_mulQuat(turned, model.cam_quat[at], turn)
+            model.cam_quat[at] = turned
+            model.cam_fovy[at] *= 1.0 + rng.uniform(-ranges.fovy, ranges.fovy)
+
+    def _clutter(self, rng: np.random.Generator) -> None:
+        count = int(rng.integers(0, self._ranges.clutter + 1))
+        places = _free_places(rng)
+        for i, name in enumerate(CLUTTER):
+            geom = self._model.geom(name)
+            if i >= count:
+                geom.pos[:] = OUT_OF_SIGHT
+                continue
+            geom.size[:] = rng.uniform(*_CLUTTER_HALF_M, 3)
+            geom.rbound[:] = np.linalg.norm(geom.size)
+            yaw = rng.uniform(0.0, np.pi)
+            geom.quat[:] = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+            geom.pos[:] = [*next(places), TABLE_TOP_Z + _height(geom)]
+            geom.rgba[:3] = self._other_colour(rng)
+
+    def _other_colour(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """A colour that is not the object's."""
+        mine = colorsys.rgb_to_hsv(*self._model.geom_rgba[self._object][:3])[0]
+        hue = (mine + rng.uniform(0.15, 0.85)) % 1.0
+        return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.2, 1.0), rng.uniform(0.2, 0.95)))
+
+
+_HALF_HEIGHT = {mujoco.mjtGeom.mjGEOM_SPHERE: 0, mujoco.mjtGeom.mjGEOM_CYLINDER: 1}
+"""Which of a geom's sizes is its half height; of others the third."""
+
+
+def _height(geom: Any) -> float:
+    """Of a geom's centre above what it lies on [m]."""
+    return float(geom.size[_HALF_HEIGHT.get(mujoco.mjtGeom(int(geom.type[0])), 2)])
+
+
+def _free_places(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    """Places on the table, away from where the object starts and ends [m]."""
+    half = np.array(TABLE_HALF_SIZE) - 0.06
+    while True:
+        x, y = rng.uniform(-half, half)
+        start = START_X[0] - _CLEAR_M < x < START_X[1] + _CLEAR_M
+        start = start and START_Y[0] - _CLEAR_M < y < START_Y[1] + _CLEAR_M
+        goal = np.hypot(x - GOAL_XY[0], y - GOAL_XY[1]) < 0.06 + _CLEAR_M
+        if not start and not goal:
+            yield float(x), float(y)
+
+
+def _recolour(rgba: NDArray[np.float64], amount: float, rng: np.random.Generator) -> None:
+    hue, saturation, value = colorsys.rgb_to_hsv(*(float(part) for part in rgba[:3]))
+    shift = rng.uniform(-amount, amount, 3)
+    hue = (hue + shift[0]) % 1.0
+    saturation, value = np.clip([saturation + shift[1], value + shift[2]], 0.0, 1.0)
+    rgba[:3] = colorsys.hsv_to_rgb(hue, float(saturation), float(value))

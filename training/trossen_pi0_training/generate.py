@@ -1,0 +1,306 @@
+"""Makes a LeRobot data set of the scripted expert in simulation, without ROS and without clock::
+
+    python -m trossen_pi0_training.generate --repo-id local/sim_handover --episodes 200
+
+Several processes step the simulated kit as fast as they can. The frames are those that a recording
+of the running stack gives: measured joints, the expert's command in force and four pictures,
+30 a second. Unless told otherwise each episode looks different and the arms are pushed off the
+plan, whose commands then show how to come back to it. Episodes that fail are left out, and others
+made in their place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_core.errors import DatasetError, TrossenPi0Error
+from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS
+from trossen_pi0_sim.rollout import ROW_RATE_HZ
+from trossen_pi0_training import layout
+from trossen_pi0_training.convert_options import NATIVE, Options, cores, default_root
+from trossen_pi0_training.convert_plan import Skipped
+from trossen_pi0_training.convert_work import working_folder
+from trossen_pi0_training.convert_worker import start_worker
+from trossen_pi0_training.generate_worker import Scene, make_episode
+from trossen_pi0_training.publish import DataSet, publish, validation_root
+from trossen_pi0_training.shards import Shard
+from trossen_pi0_training.video import CODECS
+
+_MOST_ATTEMPTS, _MORE_ATTEMPTS = 3, 10
+"""So many times the episodes that are wanted are tried, and so many more."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to make.
+
+    Attributes:
+        options: of the data set.
+        episodes: successful ones.
+        variants: scenarios that the seeds go through in turn.
+        seed: of the first episode; the others follow.
+        size: width and height of the pictures [pixels].
+        looks: each episode looks different.
+        sway_rad: standard deviation of the offsets from the plan [rad].
+    """
+
+    options: Options
+    episodes: int
+    variants: tuple[str, ...]
+    seed: int
+    size: tuple[int, int] = (320, 240)
+    looks: bool = True
+    sway_rad: float = 0.012
+
+    def __post_init__(self) -> None:
+        unknown = [each for each in self.variants if each not in VARIANTS]
+        if unknown or not self.variants:
+            raise DatasetError(f"variants must be of {list(VARIANTS)}, got {list(self.variants)}")
+        for label, value, low, high in (
+            ("episodes", self.episodes, 1, 10**6),
+            ("seed", self.seed, 0, 2**31),
+            ("width", self.size[0], 16, 1920),
+            ("height", self.size[1], 16, 1080),
+            ("sway", self.sway_rad, 0.0, 0.1),
+        ):
+            if not low <= value <= high:
+                raise DatasetError(f"{label} must lie in {low}..{high}, got {value}")
+
+    def scene(self, seed: int, shards: Path) -> Scene:
+        """The episode of a seed."""
+        variant = self.variants[(seed - self.seed) % len(self.variants)]
+        return Scene(
+            seed,
+            variant,
+            PROMPTS[variant],
+            shards / f"{variant}-{seed}",
+            self.size,
+            self.options.cameras,
+            self.looks,
+            self.sway_rad,
+            self.options.codec,
+            self.options.fps,
+        )
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of it.
+
+    Attributes:
+        data_sets: written.
+        failed: seeds' episodes that failed, and why.
+        seconds: wall-clock time [s].
+    """
+
+    data_sets: tuple[DataSet, ...]
+    failed: tuple[Skipped, ...]
+    seconds: float
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The episodes."""
+        return [shard for each in self.data_sets for shard in each.shards]
+
+
+def generate(wish: Wish, progress: Callable[[int], None] = lambda _: None) -> Made:
+    """Makes a data set, or two with one for validation.
+
+    The same wish gives the same episodes, whatever the number of processes.
+
+    Args:
+        wish: what to make.
+        progress: called with the successful episodes so far.
+
+    Raises:
+        DatasetError: it is there already, or too many episodes fail. No data set is under its name
+            then that was not there before.
+    """
+    started, options = time.monotonic(), wish.options
+    if options.val_fraction and validation_root(options).exists() and not options.overwrite:
+        raise DatasetError(f"{validation_root(options)} is there already: --overwrite replaces it")
+    with working_folder(options) as work:
+        scenes, failed = _make(wish, work.shards, progress)
+        shards = [Shard.read(scene.folder) for scene in scenes]
+        sets = publish(shards, failed, options, work.path)
+        work.remove()
+    return Made(tuple(sets), tuple(failed), time.monotonic() - started)
+
+
+def _make(
+    wish: Wish, shards: Path, progress: Callable[[int], None]
+) -> tuple[list[Scene], list[Skipped]]:
+    """The first successful episodes by their seeds, and those before them that failed."""
+    results: dict[int, str] = {}
+    scenes = (wish.scene(seed, shards) for seed in count(wish.seed))
+    good: list[int] = []
+    for seed, problem in _run(scenes, wish.options.workers):
+        results[seed] = problem
+        # Those in a row: later ones may be done before them, and must not take their place.
+        done = _in_a_row(results, wish.seed)
+        good = [n for n in done if not results[n]]
+        progress(min(len(good), wish.episodes))
+        if len(good) >= wish.episodes:
+            break
+        if len(done) >= _MOST_ATTEMPTS * wish.episodes + _MORE_ATTEMPTS:
+            raise DatasetError(
+                f"{len(done)} episodes gave {len(good)} successes, {wish.episodes} are wanted; "
+                f"the last one that failed: {next(r for r in reversed(results.values()) if r)}"
+            )
+    chosen = [wish.scene(seed, shards) for seed in good[: wish.episodes]]
+    last = chosen[-1].seed
+    failed = [
+        Skipped(wish.scene(seed, shards).name, Path(), results[seed], bad=False)
+        for seed in sorted(results)
+        if results[seed] and seed < last
+    ]
+    return chosen, failed
+
+
+def _in_a_row(results: dict[int, str], first: int) -> list[int]:
+    row: list[int] = []
+    for seed in count(first):
+        if seed not in results:
+            return row
+        row.append(seed)
+    raise AssertionError
+
+
+def _run(scenes: Iterator[Scene], workers: int) -> Iterator[tuple[int, str]]:
+    """Seed and result of each episode as it is done, without end."""
+    # Spawned: a forked process would share the OpenGL of this one.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    waiting: dict[Future[str], int] = {}
+    try:
+        while True:
+            while len(waiting) < 2 * workers:
+                scene = next(scenes)
+                waiting[pool.submit(make_episode, scene)] = scene.seed
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                seed = waiting.pop(future)
+                try:
+                    problem = future.result()
+                except BrokenProcessPool as error:
+                    raise DatasetError(
+                        "a process of the simulation was killed, perhaps for lack of memory: try "
+                        f"fewer --workers than {workers}"
+                    ) from error
+                yield seed, problem
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def parse(arguments: Sequence[str] | None = None) -> Wish:
+    """Reads the command line; raises DatasetError for values that are not allowed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trossen_pi0_training.generate",
+        description="Makes a LeRobot data set of the scripted expert in simulation.",
+    )
+    add = parser.add_argument
+    add("--repo-id", required=True, metavar="NAME", help="name of the data set, OWNER/NAME")
+    add("--root", type=Path, metavar="DIR", help="its folder; default: where lerobot looks for it")
+    add("--episodes", type=int, default=50, help="successful ones (default %(default)s)")
+    add(
+        "--variants",
+        default="red_cube",
+        metavar="NAMES",
+        help=f"scenarios that come in turn, of {','.join(VARIANTS)}, or all (default %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of the first episode; the others follow")
+    add("--width", type=int, default=320, help="of the pictures (default %(default)s)")
+    add("--height", type=int, default=240, help="of the pictures (default %(default)s)")
+    add("--same-looks", action="store_true", help="light, colours and cameras as they are built")
+    add(
+        "--sway",
+        type=float,
+        default=0.012,
+        metavar="RAD",
+        help="how far the arms are pushed off the plan, standard deviation (default %(default)s)",
+    )
+    add("--cameras", default=",".join(CAMERAS), metavar="NAMES", help="default: all four")
+    add(
+        "--format",
+        dest="version",
+        choices=layout.FORMATS,
+        default=layout.V21,
+        help="of the data set (default %(default)s)",
+    )
+    add("--val-fraction", type=float, default=0.0, help="share of episodes for validation")
+    add("--codec", choices=tuple(CODECS), default="libsvtav1", help="default %(default)s")
+    add("--workers", type=int, default=cores(), help="processes (default: one a core)")
+    add("--overwrite", action="store_true", help="replace what is there")
+    given = parser.parse_args(arguments)
+    options = Options(
+        episodes=(),
+        repo_id=given.repo_id,
+        root=(given.root or default_root(given.repo_id)).absolute(),
+        version=given.version,
+        writer=NATIVE,
+        fps=round(ROW_RATE_HZ),
+        cameras=tuple(part.strip() for part in given.cameras.split(",") if part.strip()),
+        val_fraction=given.val_fraction,
+        one_dataset=True,
+        seed=given.seed,
+        codec=given.codec,
+        workers=given.workers,
+        overwrite=given.overwrite,
+    )
+    unknown = [camera for camera in options.cameras if camera not in CAMERAS]
+    if unknown:
+        raise DatasetError(f"cameras must be of {list(CAMERAS)}, got {unknown}")
+    names = VARIANTS if given.variants == "all" else tuple(given.variants.split(","))
+    size = given.width, given.height
+    return Wish(options, given.episodes, names, given.seed, size, not given.same_looks, given.sway)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes what the command line says; returns the exit status."""
+    columns = (
+        TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    try:
+        wish = parse(arguments)
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("episodes", total=wish.episodes)
+            made = generate(wish, lambda done: bar.update(task, completed=done))
+    except (TrossenPi0Error, OSError) as error:
+        sys.stderr.write(f"generate: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("generate: interrupted\n")
+        return 130
+    sys.stdout.write(_summary(made))
+    return 0
+
+
+def _summary(made: Made) -> str:
+    shards = made.shards
+    seconds = sum(shard.frames / shard.fps for shard in shards)
+    lines = [
+        f"{each.repo_id}: {len(each.shards)} episodes in {each.root}" for each in made.data_sets
+    ]
+    lines += [f"left out {each.name}: {each.reason}" for each in made.failed]
+    lines.append(
+        f"{len(shards)} of {len(shards) + len(made.failed)} episodes succeeded, {seconds:.1f} s of "
+        f"them in {made.seconds:.1f} s: {60 * len(shards) / made.seconds:.1f} episodes/min, "
+        f"{seconds / made.seconds:.2f} x real time"
+    )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

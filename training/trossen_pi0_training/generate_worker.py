@@ -1,0 +1,120 @@
+"""The processes that make simulated episodes: one seed at a time becomes a shard."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trossen_pi0_core.errors import DatasetError, TrossenPi0Error
+from trossen_pi0_core.joints import JointMap
+from trossen_pi0_sim.expert import HandoverExpert
+from trossen_pi0_sim.looks import Looks
+from trossen_pi0_sim.rollout import EpisodeResult, Sway, expert_rows
+from trossen_pi0_sim.tasks import episode_rng
+from trossen_pi0_sim.world import World
+from trossen_pi0_training.shards import Frame, Origin, write_shard
+
+_LOOK_STREAM, _SWAY_STREAM = 2, 3
+"""Of an episode's random numbers; those before them are the object's."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An episode to make.
+
+    Attributes:
+        seed: of the episode.
+        variant: scenario.
+        prompt: instruction.
+        folder: the shard to write.
+        size: width and height of the pictures [pixels].
+        cameras: those to render.
+        looks: light, colours, cameras and clutter are drawn anew for each episode.
+        sway_rad: standard deviation of the offsets in what the arms are told [rad].
+        codec: of the videos.
+        fps: frames a second.
+    """
+
+    seed: int
+    variant: str
+    prompt: str
+    folder: Path
+    size: tuple[int, int]
+    cameras: tuple[str, ...]
+    looks: bool
+    sway_rad: float
+    codec: str
+    fps: int
+
+    @property
+    def name(self) -> str:
+        """Of the episode."""
+        return f"{self.variant}-{self.seed}"
+
+
+def make_episode(scene: Scene) -> str:
+    """Makes an episode; returns why it is not one to learn from, or nothing.
+
+    Raises:
+        OSError: the shard cannot be written.
+    """
+    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    origin = Origin(
+        scene.name, "", {}, "success", began, scene.seed, {"trossen_pi0_sim": _version()}
+    )
+    try:
+        write_shard(
+            scene.folder,
+            _frames(scene),
+            origin=origin,
+            task=scene.prompt,
+            fps=scene.fps,
+            joint_names=JointMap().dataset_names,
+            cameras=scene.cameras,
+            codec=scene.codec,
+        )
+    except TrossenPi0Error as error:
+        return str(error)
+    return ""
+
+
+def _frames(scene: Scene) -> Iterator[Frame]:
+    """The frames of an episode; raises DatasetError at the end of one that fails."""
+    world, expert, looks = _stage()
+    world.reset(scene.seed, scene.variant)
+    if scene.looks:
+        looks.draw(episode_rng(scene.seed, _LOOK_STREAM))
+    else:
+        looks.restore()
+    sway = Sway(episode_rng(scene.seed, _SWAY_STREAM), scene.sway_rad) if scene.sway_rad else None
+    ended: list[EpisodeResult] = []
+
+    def rows() -> Iterator[NDArray[np.float64]]:
+        ended.append((yield from expert_rows(world, expert, sway=sway)))
+
+    for action in rows():
+        images = {camera: world.render(camera, *scene.size) for camera in scene.cameras}
+        yield Frame(world.snapshot.positions, action, images)
+    result = ended[0]
+    if not result.success:
+        raise DatasetError(f"it came as far as {result.stage.name}: {result.reason or 'no time'}")
+
+
+@functools.cache
+def _stage() -> tuple[World, HandoverExpert, Looks]:
+    world = World()
+    return world, HandoverExpert(), Looks(world.model)
+
+
+def _version() -> str | None:
+    try:
+        return version("trossen_pi0_sim")
+    except PackageNotFoundError:  # used from its sources
+        return None

@@ -29,6 +29,7 @@ from trossen_pi0_training.fit.optimizer import learning_rate
 from trossen_pi0_training.fit.plan import Plan, make_plan, parse_plan
 from trossen_pi0_training.fit.state import create_state, step_key
 from trossen_pi0_training.fit.step import make_train_step
+from trossen_pi0_training.run.checkpoints import Assets, RunCheckpoints
 
 LORA = models.LoraConfig(rank=2, alpha=4.0)
 GOLDENS = Path(__file__).parents[1] / "data" / "openpi_augment.npz"
@@ -99,6 +100,27 @@ def test_lora_changes_what_it_should_and_nothing_else(home, lora_preset):
     assert still == set()
     assert "layers/language/qkv/kernel" in new
     assert not {path for path in new if "lora" in path or path.startswith("vision")}
+
+
+def test_frozen_layers_with_their_adapters_come_back_from_a_checkpoint(tmp_path, lora_preset):
+    config = plain(tmp_path, model=lora_preset, ema_decay=None, dtype="bfloat16", exp_name="kept")
+    config.run_folder.mkdir(parents=True)
+    mesh = make_mesh(config)
+    state = create_state(config, mesh)
+    wide = {path for path in state.frozen if path.endswith("/0")}
+    assert len(wide) == 2 * 5
+    with RunCheckpoints(config, mesh, Assets("synthetic", synthetic_stats(14), {})) as saved:
+        saved.save(state)
+        saved.wait()
+        back = saved.restore()
+    assert jax.tree.structure(back) == jax.tree.structure(state)
+    for one, other in zip(jax.tree.leaves(back), jax.tree.leaves(state), strict=True):
+        assert one.sharding == other.sharding
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    host = jax.device_get(state.leaves())
+    given = create_state(config, mesh, host)
+    for path, leaf in given.frozen.items():
+        np.testing.assert_array_equal(np.asarray(leaf), np.asarray(state.frozen[path]))
 
 
 def test_the_loss_is_openpis_with_its_randomness(home):

@@ -92,15 +92,17 @@ def start(tmp_path):
 @pytest.mark.timeout(180)
 def test_a_short_run_passes_and_leaves_its_table_figures_and_plot(start, tmp_path):
     # In so short a time the first use of everything still shows as growth.
-    soak = start("minutes:=0.3", "memory_floor_mb:=50", "seed:=7")
-    status = soak.wait(120)
+    soak = start("minutes:=0.45", "memory_floor_mb:=50", "seed:=7")
+    status = soak.wait(150)
     assert status == 0, soak.text()
     assert "soak passed" in soak.text()
     found = soak.verdict()
     assert found["passed"] is True
     assert found["interrupted"] is False
-    assert [e["seed"] for e in found["episodes"]] == [7, 8]
-    assert [e["variant"] for e in found["episodes"]] == ["red_cube", "blue_brick"]
+    seeds = [e["seed"] for e in found["episodes"]]
+    assert len(seeds) >= 2  # how many more depends on the machine
+    assert seeds == list(range(7, 7 + len(seeds)))
+    assert [e["variant"] for e in found["episodes"]][:2] == ["red_cube", "blue_brick"]
     assert all(check["passed"] for check in found["checks"])  # none is left unjudged either
     assert {c["name"] for c in found["checks"]} >= {
         "sim.uss_mb",
@@ -115,7 +117,7 @@ def test_a_short_run_passes_and_leaves_its_table_figures_and_plot(start, tmp_pat
     assert found["stack"]["chunks_published"] > 50
     rows = soak.rows()
     assert len(rows) >= 20
-    assert [row["phase"] for row in rows].count("rest") == 2
+    assert [row["phase"] for row in rows].count("rest") == len(seeds)
     assert float(rows[-1]["sim.uss_mb"]) > 100.0
     assert int(rows[-1]["sim.processes"]) == 2  # cameras and physics
     assert int(rows[-1]["shm_mapped"]) > 3

@@ -8,12 +8,10 @@ in one step.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +23,10 @@ from trossen_pi0_training import layout, lerobot_env
 from trossen_pi0_training.convert_options import LIBRARY, Options, parse
 from trossen_pi0_training.convert_plan import Candidate, Plan, Skipped, make_plan
 from trossen_pi0_training.convert_work import WorkFolder, working_folder
-from trossen_pi0_training.convert_worker import Task, convert_episode, start_worker
+from trossen_pi0_training.convert_worker import Task, convert_episode
 from trossen_pi0_training.publish import DataSet, publish, validation_root
 from trossen_pi0_training.shards import Shard
+from trossen_pi0_training.workers import process_pool
 
 _log = logging.getLogger(__name__)
 
@@ -102,8 +101,8 @@ def _convert_all(
     progress(done, total, "")
     failed: list[Skipped] = []
     if todo:
-        pool = _pool(min(options.workers, len(todo)))
-        try:
+        go_on = " and go on with --resume"
+        with process_pool(options.workers, len(todo), "conversion", go_on) as pool:
             for candidate, problem in _run(pool, todo, folders, options):
                 done += 1
                 if problem:
@@ -112,8 +111,6 @@ def _convert_all(
                 progress(done, total, candidate.name)
                 if problem and options.strict:
                     break
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
     bad = {each.name for each in failed}
     there = [each for each in plan.chosen if each.name not in bad and folders[each.name].is_dir()]
     return [Shard.read(folders[each.name]) for each in there], failed, reused
@@ -133,20 +130,7 @@ def _run(
     while waiting:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             candidate = waiting.pop(future)
-            try:
-                problem = future.result()
-            except BrokenProcessPool as error:
-                raise DatasetError(
-                    "a process of the conversion was killed, perhaps for lack of memory: try "
-                    f"fewer --workers than {options.workers} and go on with --resume"
-                ) from error
-            yield candidate, problem
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned: a forked process would share the locks of this one's threads.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+            yield candidate, future.result()
 
 
 def _refuse(bad: Sequence[Skipped], options: Options) -> None:

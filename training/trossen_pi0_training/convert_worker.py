@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +11,6 @@ from trossen_pi0_training.convert_options import Options
 from trossen_pi0_training.convert_plan import Candidate
 from trossen_pi0_training.recordings import open_recording
 from trossen_pi0_training.shards import write_shard
-
-_WATCH_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,17 +50,3 @@ def convert_episode(task: Task) -> str:
     except TrossenPi0Error as error:
         return str(error)
     return ""
-
-
-def start_worker() -> None:
-    """Makes a new process end with its parent, and quietly at Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = os.getppid()
-    watch = threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True)
-    watch.start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_WATCH_S)
-    os._exit(1)

@@ -12,14 +12,12 @@ made in their place.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -33,11 +31,11 @@ from trossen_pi0_training import layout
 from trossen_pi0_training.convert_options import NATIVE, Options, cores, default_root
 from trossen_pi0_training.convert_plan import Skipped
 from trossen_pi0_training.convert_work import working_folder
-from trossen_pi0_training.convert_worker import start_worker
 from trossen_pi0_training.generate_worker import Scene, make_episode
-from trossen_pi0_training.publish import DataSet, publish, validation_root
+from trossen_pi0_training.publish import DataSet, publish
 from trossen_pi0_training.shards import Shard
 from trossen_pi0_training.video import CODECS
+from trossen_pi0_training.workers import process_pool
 
 _MOST_ATTEMPTS, _MORE_ATTEMPTS = 3, 10
 """So many times the episodes that are wanted are tried, and so many more."""
@@ -101,23 +99,18 @@ class Made:
     """What came of it.
 
     Attributes:
-        data_sets: written.
-        failed: seeds' episodes that failed, and why.
+        data_set: written.
+        failed: episodes that failed, and why.
         seconds: wall-clock time [s].
     """
 
-    data_sets: tuple[DataSet, ...]
+    data_set: DataSet
     failed: tuple[Skipped, ...]
     seconds: float
 
-    @property
-    def shards(self) -> list[Shard]:
-        """The episodes."""
-        return [shard for each in self.data_sets for shard in each.shards]
-
 
 def generate(wish: Wish, progress: Callable[[int], None] = lambda _: None) -> Made:
-    """Makes a data set, or two with one for validation.
+    """Makes a data set.
 
     The same wish gives the same episodes, whatever the number of processes.
 
@@ -130,78 +123,50 @@ def generate(wish: Wish, progress: Callable[[int], None] = lambda _: None) -> Ma
             then that was not there before.
     """
     started, options = time.monotonic(), wish.options
-    if options.val_fraction and validation_root(options).exists() and not options.overwrite:
-        raise DatasetError(f"{validation_root(options)} is there already: --overwrite replaces it")
     with working_folder(options) as work:
-        scenes, failed = _make(wish, work.shards, progress)
-        shards = [Shard.read(scene.folder) for scene in scenes]
-        sets = publish(shards, failed, options, work.path)
-        work.remove()
-    return Made(tuple(sets), tuple(failed), time.monotonic() - started)
+        try:
+            scenes, failed = _make(wish, work.shards, progress)
+            shards = [Shard.read(scene.folder) for scene in scenes]
+            (made,) = publish(shards, failed, options, work.path)
+        finally:
+            work.remove()  # nothing goes on from it
+    return Made(made, tuple(failed), time.monotonic() - started)
 
 
 def _make(
     wish: Wish, shards: Path, progress: Callable[[int], None]
 ) -> tuple[list[Scene], list[Skipped]]:
     """The first successful episodes by their seeds, and those before them that failed."""
-    results: dict[int, str] = {}
-    scenes = (wish.scene(seed, shards) for seed in count(wish.seed))
-    good: list[int] = []
-    for seed, problem in _run(scenes, wish.options.workers):
-        results[seed] = problem
-        # Those in a row: later ones may be done before them, and must not take their place.
-        done = _in_a_row(results, wish.seed)
-        good = [n for n in done if not results[n]]
-        progress(min(len(good), wish.episodes))
-        if len(good) >= wish.episodes:
-            break
-        if len(done) >= _MOST_ATTEMPTS * wish.episodes + _MORE_ATTEMPTS:
-            raise DatasetError(
-                f"{len(done)} episodes gave {len(good)} successes, {wish.episodes} are wanted; "
-                f"the last one that failed: {next(r for r in reversed(results.values()) if r)}"
-            )
-    chosen = [wish.scene(seed, shards) for seed in good[: wish.episodes]]
-    last = chosen[-1].seed
-    failed = [
-        Skipped(wish.scene(seed, shards).name, Path(), results[seed], bad=False)
-        for seed in sorted(results)
-        if results[seed] and seed < last
-    ]
-    return chosen, failed
+    workers, wanted = wish.options.workers, wish.episodes
+    attempts = _MOST_ATTEMPTS * wanted + _MORE_ATTEMPTS
+    scenes = (wish.scene(wish.seed + i, shards) for i in range(attempts))
+    good: list[Scene] = []
+    failed: list[Skipped] = []
+    with process_pool(workers, attempts, "simulation") as pool:
+        for scene, problem in _in_order(pool, scenes, 2 * workers):
+            if problem:
+                failed.append(Skipped(scene.name, Path(), problem, bad=False))
+                continue
+            good.append(scene)
+            progress(len(good))
+            if len(good) == wanted:
+                return good, failed
+    raise DatasetError(
+        f"{attempts} episodes gave {len(good)} successes, {wanted} are wanted; "
+        f"the last one that failed: {failed[-1].reason}"
+    )
 
 
-def _in_a_row(results: dict[int, str], first: int) -> list[int]:
-    row: list[int] = []
-    for seed in count(first):
-        if seed not in results:
-            return row
-        row.append(seed)
-    raise AssertionError
-
-
-def _run(scenes: Iterator[Scene], workers: int) -> Iterator[tuple[int, str]]:
-    """Seed and result of each episode as it is done, without end."""
-    # Spawned: a forked process would share the OpenGL of this one.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
-    waiting: dict[Future[str], int] = {}
-    try:
-        while True:
-            while len(waiting) < 2 * workers:
-                scene = next(scenes)
-                waiting[pool.submit(make_episode, scene)] = scene.seed
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                seed = waiting.pop(future)
-                try:
-                    problem = future.result()
-                except BrokenProcessPool as error:
-                    raise DatasetError(
-                        "a process of the simulation was killed, perhaps for lack of memory: try "
-                        f"fewer --workers than {workers}"
-                    ) from error
-                yield seed, problem
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _in_order(pool: Executor, scenes: Iterable[Scene], ahead: int) -> Iterator[tuple[Scene, str]]:
+    """Each scene and what came of it; no more than ``ahead`` are begun before one is asked for."""
+    waiting: deque[tuple[Scene, Future[str]]] = deque()
+    for scene in scenes:
+        waiting.append((scene, pool.submit(make_episode, scene)))
+        if len(waiting) == ahead:
+            oldest, future = waiting.popleft()
+            yield oldest, future.result()
+    for scene, future in waiting:
+        yield scene, future.result()
 
 
 def parse(arguments: Sequence[str] | None = None) -> Wish:
@@ -288,11 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _summary(made: Made) -> str:
-    shards = made.shards
+    shards = made.data_set.shards
     seconds = sum(shard.frames / shard.fps for shard in shards)
-    lines = [
-        f"{each.repo_id}: {len(each.shards)} episodes in {each.root}" for each in made.data_sets
-    ]
+    lines = [f"{made.data_set.repo_id}: {len(shards)} episodes in {made.data_set.root}"]
     lines += [f"left out {each.name}: {each.reason}" for each in made.failed]
     lines.append(
         f"{len(shards)} of {len(shards) + len(made.failed)} episodes succeeded, {seconds:.1f} s of "

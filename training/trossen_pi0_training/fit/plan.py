@@ -17,7 +17,6 @@ Kept = Literal["none", "some", "all"]
 _SHARE = 0.85
 """Of a device's memory that the estimate may fill; the rest is for what it does not count."""
 
-
 _MICRO_BATCH_COST = 1.2
 """Of small kernels and the sum of the gradients, in examples."""
 

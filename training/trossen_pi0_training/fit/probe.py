@@ -8,7 +8,7 @@ import logging
 import jax
 import jax.numpy as jnp
 
-from trossen_pi0_policy.pi0.attention import attend_fused
+from trossen_pi0_policy.pi0.attention import FusedAttention
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def cudnn_attends(heads: int, head_dim: int) -> bool:
     lengths = jnp.array([40], jnp.int32)
 
     def total(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        attended: jax.Array = attend_fused(q, k, v, lengths, "cudnn", "attended")
+        attended = FusedAttention("cudnn", "attended")(q, k, v, lengths)
         return attended.astype(jnp.float32).sum()
 
     try:

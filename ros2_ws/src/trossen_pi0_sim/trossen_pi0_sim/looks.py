@@ -14,16 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import CAMERAS
-from trossen_pi0_sim.scene import CLUTTER, OBJECT, OUT_OF_SIGHT
-from trossen_pi0_sim.tasks import GOAL_XY, START_X, START_Y, TABLE_HALF_SIZE, TABLE_TOP_Z
+from trossen_pi0_sim.scene import CLUTTER, OBJECT, OUT_OF_SIGHT, TABLE_GEOM
+from trossen_pi0_sim.tasks import (
+    GOAL_HALF_SIZE,
+    GOAL_XY,
+    START_X,
+    START_Y,
+    TABLE_HALF_SIZE,
+    TABLE_TOP_Z,
+)
 
 _ROOM = ("wall_front", "wall_back", "wall_left", "wall_right", "floor", "ceiling")
 _LAMP = "lamp"
 _CLUTTER_HALF_M = (0.012, 0.035)
 """Half sizes of what lies about [m]."""
 
-_OBJECT_S = ("geom_rgba", "geom_pos", "geom_quat", "geom_size", "geom_rbound")
-"""What the scenario sets of the object's geom."""
+_OF_GEOMS = ("geom_rgba", "geom_pos", "geom_quat", "geom_size", "geom_rbound")
+"""What a look changes of geoms; of the object's they are its scenario's."""
+
+_OF_LIGHTS_AND_CAMERAS = ("light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy")
 
 _CLEAR_M = 0.07
 """So far clutter lies from where the object starts and ends [m]."""
@@ -67,12 +76,8 @@ class Looks:
         self._model = model
         self._ranges = ranges or LookRanges()
         self._own = {
-            name: getattr(model, name).copy()
-            for name in (
-                "geom_rgba", "geom_pos", "geom_quat", "geom_size", "geom_rbound",
-                "light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy",
-            )
-        }  # fmt: skip
+            name: getattr(model, name).copy() for name in (*_OF_GEOMS, *_OF_LIGHTS_AND_CAMERAS)
+        }
         headlight = model.vis.headlight
         self._headlight = headlight.ambient.copy(), headlight.diffuse.copy()
         self._object = model.geom(OBJECT).id
@@ -83,7 +88,7 @@ class Looks:
         rgba = self._model.geom_rgba[self._object]
         if np.array_equal(rgba, self._drawn):  # else a reset has given it another since
             rgba[:] = self._undrawn
-        kept = {name: getattr(self._model, name)[self._object].copy() for name in _OBJECT_S}
+        kept = {name: getattr(self._model, name)[self._object].copy() for name in _OF_GEOMS}
         for name, value in self._own.items():
             getattr(self._model, name)[:] = value
         for name, value in kept.items():
@@ -115,7 +120,7 @@ class Looks:
         direction[:] = turned / np.linalg.norm(turned)
 
     def _colours(self, rng: np.random.Generator) -> None:
-        for name in (*_ROOM, "table_top", "goal_patch"):
+        for name in (*_ROOM, TABLE_GEOM, "goal_patch"):
             _recolour(self._model.geom(name).rgba, self._ranges.colour, rng)
         _recolour(self._model.geom_rgba[self._object], self._ranges.object_colour, rng)
 
@@ -170,7 +175,7 @@ def _free_places(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
         x, y = rng.uniform(-half, half)
         start = START_X[0] - _CLEAR_M < x < START_X[1] + _CLEAR_M
         start = start and START_Y[0] - _CLEAR_M < y < START_Y[1] + _CLEAR_M
-        goal = np.hypot(x - GOAL_XY[0], y - GOAL_XY[1]) < 0.06 + _CLEAR_M
+        goal = np.hypot(x - GOAL_XY[0], y - GOAL_XY[1]) < GOAL_HALF_SIZE + _CLEAR_M
         if not start and not goal:
             yield float(x), float(y)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -12,7 +13,7 @@ MASKED = -2.3819763e38
 """Logit of a key that may not be seen; finite, so that a row without keys stays finite."""
 
 Fused = Literal["cudnn", "xla"]
-"""Of ``attend_fused``; ``cudnn`` needs half precision, a Hopper GPU or newer for 256 wide heads."""
+"""``cudnn`` needs half precision, and for heads 256 wide a Hopper GPU or newer."""
 
 Rope = tuple[jax.Array, jax.Array]
 """Cosines and sines, each float32 of shape (batch, tokens, head_dim / 2)."""
@@ -68,86 +69,70 @@ def attend(
     return attended.swapaxes(1, 2).reshape(batch, t, heads * head_dim)
 
 
-def attend_fused(
-    queries: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
-    lengths: jax.Array | None,
-    implementation: Fused,
-    name: str,
-    scale: float = 1.0,
-) -> jax.Array:
+@dataclass(frozen=True)
+class FusedAttention:
     """Grouped-query attention of every token to the first ones, by a fused kernel.
 
-    Args:
-        queries: shape (batch, t, heads, head_dim).
-        keys: shape (batch, t, kv_heads, head_dim).
-        values: as ``keys``.
-        lengths: int32, shape (batch,): how many keys may be seen; None: all.
+    Attributes:
         implementation: see ``jax.nn.dot_product_attention``.
         name: of what the backward pass needs besides the arguments.
         scale: of the logits.
-
-    Returns:
-        shape (batch, t, heads * head_dim), in the type of the queries.
     """
-    attended: Any = _attend_keeping(queries, keys, values, lengths, implementation, name, scale)
-    return attended.reshape(*queries.shape[:2], -1)
+
+    implementation: Fused
+    name: str
+    scale: float = 1.0
+
+    def __call__(
+        self, queries: jax.Array, keys: jax.Array, values: jax.Array, lengths: jax.Array | None
+    ) -> jax.Array:
+        """Attends.
+
+        Args:
+            queries: shape (batch, t, heads, head_dim).
+            keys: shape (batch, t, kv_heads, head_dim).
+            values: as ``keys``.
+            lengths: int32, shape (batch,): how many keys may be seen; None: all.
+
+        Returns:
+            shape (batch, t, heads * head_dim), in the type of the queries.
+        """
+        attended: Any = _attend_keeping(self, (queries, keys, values), lengths)
+        return attended.reshape(*queries.shape[:2], -1)
 
 
-def _attend(
-    queries: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
-    lengths: jax.Array | None,
-    implementation: Fused,
-    name: str,
-    scale: float,
-) -> jax.Array:
-    del name
+_Qkv = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def _attend(how: FusedAttention, qkv: _Qkv, lengths: jax.Array | None) -> jax.Array:
     return jax.nn.dot_product_attention(
-        queries,
-        keys,
-        values,
-        scale=scale,
+        *qkv,
+        scale=how.scale,
         key_value_seq_lengths=lengths,
-        implementation=implementation,
+        implementation=how.implementation,
     )
 
 
 def _attend_forward(
-    queries: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
-    lengths: jax.Array | None,
-    implementation: Fused,
-    name: str,
-    scale: float,
+    how: FusedAttention, qkv: _Qkv, lengths: jax.Array | None
 ) -> tuple[jax.Array, Any]:
-    given = queries, keys, values
-
-    def fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return _attend(q, k, v, lengths, implementation, name, scale)
-
-    out, pull = jax.vjp(fused, *given)
-    named = checkpoint_name(out, name)
+    out, pull = jax.vjp(lambda given: _attend(how, given, lengths), qkv)
+    named = checkpoint_name(out, how.name)
 
     def kept(leaf: jax.Array) -> jax.Array:
         if leaf is out:
             return named  # one array, kept once
-        return leaf if any(leaf is x for x in given) else checkpoint_name(leaf, name)
+        return leaf if any(leaf is x for x in qkv) else checkpoint_name(leaf, how.name)
 
     return named, jax.tree.map(kept, pull)
 
 
-def _attend_backward(
-    implementation: Fused, name: str, scale: float, pull: Any, d_out: jax.Array
-) -> tuple[Any, ...]:
-    del implementation, name, scale
+def _attend_backward(how: FusedAttention, pull: Any, d_out: jax.Array) -> tuple[Any, None]:
+    del how
     return (*pull(d_out), None)
 
 
-_attend_keeping = jax.custom_vjp(_attend, nondiff_argnums=(4, 5, 6))
+_attend_keeping = jax.custom_vjp(_attend, nondiff_argnums=(0,))
 _attend_keeping.defvjp(_attend_forward, _attend_backward)
 
 

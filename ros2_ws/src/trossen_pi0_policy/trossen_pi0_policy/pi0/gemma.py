@@ -14,10 +14,10 @@ from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.adapters import Adapter, adapted_halves, adapted_product, adapters
 from trossen_pi0_policy.pi0.attention import (
     Fused,
+    FusedAttention,
     Rope,
     apply_rope,
     attend,
-    attend_fused,
 )
 from trossen_pi0_policy.pi0.config import ExpertConfig
 from trossen_pi0_policy.pi0.widened import HALVES, widened_feed_forward, widened_product
@@ -328,8 +328,8 @@ class Block(nn.Module):
                 continue
             if i == 0 and lengths is not None:
                 keys, values = seen[0]
-                name = "language_attended"
-                attended = attend_fused(q, keys, values, lengths, self.fused, name)
+                fused = FusedAttention(self.fused, "language_attended")
+                attended = fused(q, keys, values, lengths)
             else:
                 visible = [(k, v, m) for (k, v), m in zip(seen, masks[i], strict=False)]
                 attended = experts[i].attend(q, visible)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from trossen_pi0_policy.pi0.attention import attend_fused
+from trossen_pi0_policy.pi0.attention import FusedAttention
 from trossen_pi0_policy.pi0.config import VisionConfig
 from trossen_pi0_policy.pi0.gelu import gelu
 
@@ -87,7 +87,7 @@ class VisionBlock(nn.Module):
         q, k, v = (part.reshape(shape) for part in _thirds(qkv))
         if self.cudnn:
             scale = q.shape[-1] ** -0.5
-            return attend_fused(q, k, v, None, "cudnn", "vision_attended", scale)
+            return FusedAttention("cudnn", "vision_attended", scale)(q, k, v, None)
         attended = jax.nn.dot_product_attention(q, k, v, implementation="xla")
         attended = attended.reshape(*qkv.shape[:2], -1)
         return checkpoint_name(attended, "vision_attended")

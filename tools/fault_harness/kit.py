@@ -17,7 +17,7 @@ from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, qos_profile_parameters
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -241,7 +241,11 @@ class Kit:
 
     def _client(self, kind: Any, name: str) -> Any:
         if name not in self._services:
-            self._services[name] = self.node.create_client(kind, name)
+            # As many answers as a node's parameters take requests: by default a client keeps ten
+            # that it has not taken, and a node that was held up sends more than that at a time.
+            self._services[name] = self.node.create_client(
+                kind, name, qos_profile=qos_profile_parameters
+            )
         client = self._services[name]
         assert client.wait_for_service(DEADLINE_S), name
         return client

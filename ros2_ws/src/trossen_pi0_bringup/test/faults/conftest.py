@@ -11,7 +11,6 @@ import pytest
 from domain_coordinator import domain_id
 
 from fault_harness.campaign import Campaign
-from fault_harness.shared_memory import remove_orphans, segments
 from fault_harness.stack import Stack
 
 CAMPAIGN = pytest.StashKey[Campaign]()
@@ -53,14 +52,12 @@ def campaign(pytestconfig: pytest.Config) -> Campaign:
 @contextmanager
 def stack_of(factory: pytest.TempPathFactory, **options: bool) -> Iterator[Stack]:
     """A stack in a ROS domain of its own."""
-    before = segments()
     with domain_id() as domain:
         stack = Stack(factory.mktemp("stack"), domain, **options)
         try:
             yield stack
         finally:
             stack.close()
-            remove_orphans(before)
 
 
 @pytest.fixture(scope="module")

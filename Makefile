@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert generate norm-stats train evaluate lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -79,7 +79,13 @@ norm-stats: setup  ## work out norm stats: make norm-stats CONFIG=pi0_trossen_tr
 train: setup  ## fine-tune: make train CONFIG=pi0_trossen_transfer_block EXP=first ARGS=--resume
 	@exec tools/run python -m trossen_pi0_training.train '$(CONFIG)' --exp-name '$(EXP)' $(ARGS)
 
-evaluate: setup  ## judge a policy on recorded episodes: make evaluate EPISODES=episodes CHECKPOINT=...
+evaluate: setup  ## judge a policy on the whole simulated stack: make evaluate CHECKPOINT=... EPISODES=10 SEED=1000000
+	@exec tools/run python -m trossen_pi0_bringup.evaluation backend:=pi0 checkpoint:='$(CHECKPOINT)' episodes:=$(or $(EPISODES),10) seed:=$(or $(SEED),1000000) $(ARGS)
+
+evaluate-fast: setup  ## the same in virtual time, without ROS: make evaluate-fast CHECKPOINT=... EPISODES=100
+	@exec tools/run python -m trossen_pi0_training.evaluate --checkpoint '$(CHECKPOINT)' --episodes $(or $(EPISODES),100) --seed $(or $(SEED),1000000) $(ARGS)
+
+evaluate-offline: setup  ## judge a policy on recorded episodes: make evaluate-offline EPISODES=episodes CHECKPOINT=...
 	@exec tools/run python -m trossen_pi0_training.offline --episodes '$(EPISODES)' --checkpoint '$(CHECKPOINT)' $(ARGS)
 
 lerobot-env:  ## make an environment with lerobot and torch: make lerobot-env ARGS=v2.1 (v3.0)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trossen_pi0_core.errors import DatasetError, TrossenPi0Error
+from trossen_pi0_data.workers import process_pool
 from trossen_pi0_training import layout, lerobot_env
 from trossen_pi0_training.convert_options import LIBRARY, Options, parse
 from trossen_pi0_training.convert_plan import Candidate, Plan, Skipped, make_plan
@@ -26,7 +27,6 @@ from trossen_pi0_training.convert_work import WorkFolder, working_folder
 from trossen_pi0_training.convert_worker import Task, convert_episode
 from trossen_pi0_training.publish import DataSet, publish, validation_root
 from trossen_pi0_training.shards import Shard
-from trossen_pi0_training.workers import process_pool
 
 _log = logging.getLogger(__name__)
 

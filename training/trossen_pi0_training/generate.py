@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import DatasetError, TrossenPi0Error
 from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS
+from trossen_pi0_data.workers import process_pool
 from trossen_pi0_sim.rollout import ROW_RATE_HZ
 from trossen_pi0_training import layout
 from trossen_pi0_training.convert_options import NATIVE, Options, cores, default_root
@@ -35,7 +36,6 @@ from trossen_pi0_training.generate_worker import Scene, make_episode
 from trossen_pi0_training.publish import DataSet, publish
 from trossen_pi0_training.shards import Shard
 from trossen_pi0_training.video import CODECS
-from trossen_pi0_training.workers import process_pool
 
 _MOST_ATTEMPTS, _MORE_ATTEMPTS = 3, 10
 """So many times the episodes that are wanted are tried, and so many more."""

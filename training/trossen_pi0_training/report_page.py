@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from trossen_pi0_training import report_plots as plots
-from trossen_pi0_training.page_parts import (
+from trossen_pi0_data.page_parts import (
     details,
     figure,
     image,
@@ -17,6 +16,7 @@ from trossen_pi0_training.page_parts import (
     table,
     text,
 )
+from trossen_pi0_training import report_plots as plots
 from trossen_pi0_training.survey import Survey, is_gripper
 from trossen_pi0_training.warning_signs import Sign, joint_limits
 

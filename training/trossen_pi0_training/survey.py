@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.errors import EpisodeError
+from trossen_pi0_data.page_parts import jpeg_uri
 from trossen_pi0_training.episode_source import EpisodeSource, Motion, SourceFrame, TopicCount
-from trossen_pi0_training.page_parts import jpeg_uri
 
 _THUMBNAIL = (200, 150)
 _SAMPLES = 60  # pixels of a picture's smaller side that are compared with the picture before

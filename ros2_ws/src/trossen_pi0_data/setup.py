@@ -19,6 +19,7 @@ setup(
         "mcap",
         "numpy",
         "opencv-python-headless",
+        "pillow",
         "psutil",
         "pyyaml",
         "rich",

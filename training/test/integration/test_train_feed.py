@@ -46,7 +46,8 @@ def config(root, tmp_path):
 
 def source(config, workers=0, **changes):
     loader = LoaderConfig(workers=workers, batches_ahead=2, **changes)
-    return Source(replace(config, loader=loader), synthetic_stats(14), "train", (0, 4))
+    rows = (0, config.batch_size)
+    return Source(replace(config, loader=loader), synthetic_stats(14), "train", rows)
 
 
 def take(loader, count):
@@ -99,6 +100,14 @@ def test_an_example_is_what_the_policy_would_see(config):
     )
     back = transform.outputs(example.actions, {"state": state})
     np.testing.assert_allclose(back, chunk, atol=1e-5)
+
+
+def test_closing_does_not_wait_for_half_a_batch(tmp_path):
+    config = replace(debug_config(tmp_path), batch_size=1024)
+    for _ in range(3):  # batches of 29 MB are on their way when it is closed
+        with Loader(source(config, workers=2)) as loader:
+            next(loader)
+        assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("delta", [False, True])

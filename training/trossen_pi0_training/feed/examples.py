@@ -29,6 +29,7 @@ from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.dataset import DatasetFrame, LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.batches import Example
+from trossen_pi0_training.feed.picture_cache import PictureCache
 
 
 class Examples(Protocol):
@@ -86,12 +87,14 @@ class DatasetExamples(Examples):
         frames: LeRobotFrames,
         stats: Mapping[str, NormStats],
         episodes: Sequence[int],
+        cache: PictureCache | None = None,
     ) -> None:
         """Args:
             config: of the training.
             frames: its data set.
             stats: of state and actions.
             episodes: numbers of those wanted.
+            cache: of their pictures; None: they are read from the data set.
 
         Raises:
             TrainingError: prompts that the model cannot take whole, or no tokeniser.
@@ -99,6 +102,7 @@ class DatasetExamples(Examples):
         model = model_config(config)
         tokenizer = make_tokenizer(config, model)
         self._frames = frames
+        self._cache = cache
         self._horizon = model.action_horizon
         self._prompt = None if config.data.prompt_from_task else config.data.default_prompt
         self._transform = PolicyTransform(transform_config(config, model), stats, tokenizer)
@@ -117,10 +121,11 @@ class DatasetExamples(Examples):
     @override
     def example(self, number: int) -> Example:
         frame = self._frame(int(self._numbers[number]))
+        images = frame.images if self._cache is None else self._cache.pictures(frame.index)
         state, chunk = self.target(number)
         request: dict[str, Any] = {
             "state": state,
-            "images": {name: np.moveaxis(image, 2, 0) for name, image in frame.images.items()},
+            "images": {name: np.moveaxis(image, 2, 0) for name, image in images.items()},
             "prompt": frame.task if self._prompt is None else self._prompt,
         }
         inputs = self._transform.inputs(request)
@@ -128,7 +133,7 @@ class DatasetExamples(Examples):
 
     def _frame(self, index: int) -> DatasetFrame:
         try:
-            return self._frames.frame(index)
+            return self._frames.frame(index, None if self._cache is None else ())
         except DatasetError as error:
             episode = int(self._frames.column("episode_index")[index])
             frame = index - self._frames.episodes[episode].first

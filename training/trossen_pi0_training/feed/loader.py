@@ -25,8 +25,11 @@ from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.batches import HostBatch, stack
 from trossen_pi0_training.feed.examples import DatasetExamples, Examples
 from trossen_pi0_training.feed.order import example_numbers
+from trossen_pi0_training.feed.picture_cache import open_cache
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 from trossen_pi0_training.feed.synthetic import SyntheticExamples
+
+_LEAVE_S, _POLL_S = 30.0, 0.01
 
 Split = Literal["train", "val"]
 
@@ -61,7 +64,8 @@ class Source:
         episodes = selection.train if self.split == "train" else selection.val
         if not episodes:
             raise TrainingError(f"{frames.root} has no episode in the split {self.split!r}")
-        return DatasetExamples(self.config, frames, self.stats, episodes)
+        cache = open_cache(self.config, frames)
+        return DatasetExamples(self.config, frames, self.stats, episodes, cache)
 
 
 class Loader(Iterator[HostBatch]):
@@ -81,6 +85,7 @@ class Loader(Iterator[HostBatch]):
         self._options = source.config.loader
         self._step = start_step
         self._pids: SimpleQueue[int] | None = None
+        self._begun: set[int] = set()
         self._make: Callable[[int], HostBatch] = _make_in_worker
         self._executor = self._make_executor()
         self._under_way: deque[tuple[int, Future[HostBatch]]] = deque()
@@ -134,14 +139,25 @@ class Loader(Iterator[HostBatch]):
         )
 
     def close(self) -> None:
-        """Ends the processes."""
-        for _, future in self._under_way:
-            future.cancel()
+        """Ends the processes, once they are done with the batches that they are at."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        # One that is killed while it hands over a batch leaves half of it, whose rest the executor
+        # would wait for without end.
+        deadline_s = time.monotonic() + _LEAVE_S
+        while self._alive() and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
         self._kill()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor.shutdown(wait=True)
+
+    def _alive(self) -> set[int]:
+        """Processes that have not ended."""
+        while self._pids is not None and not self._pids.empty():
+            self._begun.add(self._pids.get())
+        return self._begun & {each.pid for each in multiprocessing.active_children() if each.pid}
 
     def _make_executor(self) -> Executor:
-        if not self._options.workers:
+        # Pictures from a cache are faster read here than handed over by another process.
+        if not self._options.workers or self._options.cache is not None:
             self._make = _Maker(self._source).make
             return ThreadPoolExecutor(1, thread_name_prefix="examples")
         context = multiprocessing.get_context("spawn")
@@ -155,9 +171,9 @@ class Loader(Iterator[HostBatch]):
 
     def _kill(self) -> None:
         """Ends the workers whatever they are at; they hold nothing that could be damaged."""
-        while self._pids is not None and not self._pids.empty():
+        for pid in self._alive():
             try:
-                os.kill(self._pids.get(), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue  # it has ended
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import Observation
 from trossen_pi0_core.errors import BackendError, DatasetError, ParameterError, TrossenPi0Error
+from trossen_pi0_data.page_parts import jpeg_uri
 from trossen_pi0_training.offline.metrics import (
     Errors,
     Grip,
@@ -25,7 +26,6 @@ from trossen_pi0_training.offline.options import Options
 from trossen_pi0_training.offline.plan import GRIPPERS, Motion, Plan, Planned
 from trossen_pi0_training.offline.predictors import constant_velocity, frames_before, hold
 from trossen_pi0_training.offline.sources import JOINTS, Row
-from trossen_pi0_training.page_parts import jpeg_uri
 
 POLICY, BEST, HOLD, VELOCITY = "policy", "policy, best sample", "hold", "constant velocity"
 """The ways to predict, by name."""

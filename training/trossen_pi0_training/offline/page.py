@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trossen_pi0_training.offline import plots
-from trossen_pi0_training.offline.evaluation import HOLD, POLICY, Evaluation
-from trossen_pi0_training.offline.figures import differences
-from trossen_pi0_training.offline.moments import Moment
-from trossen_pi0_training.offline.sources import JOINTS
-from trossen_pi0_training.page_parts import (
+from trossen_pi0_data.page_parts import (
     details,
     figure,
     image,
@@ -22,6 +17,11 @@ from trossen_pi0_training.page_parts import (
     table,
     text,
 )
+from trossen_pi0_training.offline import plots
+from trossen_pi0_training.offline.evaluation import HOLD, POLICY, Evaluation
+from trossen_pi0_training.offline.figures import differences
+from trossen_pi0_training.offline.moments import Moment
+from trossen_pi0_training.offline.sources import JOINTS
 from trossen_pi0_training.plot_parts import short_name
 
 _STYLE = """

@@ -15,6 +15,7 @@ import numpy as np
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.loader import Loader
+from trossen_pi0_training.feed.picture_cache import make_cache
 from trossen_pi0_training.fit.batch import shard_batch
 from trossen_pi0_training.fit.state import TrainState, create_state
 from trossen_pi0_training.fit.step import StepMetrics, make_train_step
@@ -57,6 +58,7 @@ def train(config: TrainConfig) -> Outcome:
             with the last complete checkpoint kept.
     """
     ready = together(lambda: check(config))
+    together(lambda: make_cache(config))
     parameters = {} if config.resume else together(lambda: starting_parameters(config))
     first = is_first()
     with ExitStack() as held:

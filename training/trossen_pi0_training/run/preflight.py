@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +18,7 @@ from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed import survey
 from trossen_pi0_training.feed.examples import check_prompts, make_tokenizer
 from trossen_pi0_training.feed.loader import Source, Split
+from trossen_pi0_training.feed.picture_cache import check_cache
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 from trossen_pi0_training.feed.synthetic import synthetic_stats
 from trossen_pi0_training.fit.mesh import local_rows, make_mesh
@@ -105,8 +106,10 @@ def check(config: TrainConfig) -> Ready:
         splits: list[Split] = ["train"]
         if data.has_val and config.validation.interval:
             splits.append("val")
+        problems.tried(lambda: check_cache(config))
+        uncached = replace(config, loader=replace(config.loader, cache=None))
         for split in splits:
-            problems.tried(lambda split=split: ready.source(config, split).open().example(0))
+            problems.tried(lambda split=split: ready.source(uncached, split).open().example(0))
         if not problems:
             return ready
     raise TrainingError("\n".join(problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class EpisodeResult:
         outcome: how the policy's run ended.
         message: what the policy said of it.
         duration_s: of the run [s].
+        decided_s: from the request to the success or the failure of the task, else to the run's
+            end, by the wall clock [s].
         chunks: published.
         recording: everything that was seen.
     """
@@ -58,6 +61,7 @@ class EpisodeResult:
     outcome: str = ""
     message: str = ""
     duration_s: float = 0.0
+    decided_s: float = 0.0
     chunks: int = 0
     recording: EpisodeRecording = field(default_factory=EpisodeRecording)
 
@@ -220,21 +224,25 @@ class EpisodeRunner(OperatorNode):
         handle, future = self.start_run(goal, watch, self._policy_reason)
         self._goal = handle
         decided_s: float | None = None
-        deadline = time.monotonic() + max_duration_s + 60.0
+        begun_s = time.monotonic()
+        stop_s = math.inf
+        deadline = begun_s + max_duration_s + 60.0
         while not future.done():
             watch()
             self.pause(0.1)
             now = time.monotonic()
             sim = recording.sim
             if sim is not None and (sim.success or sim.failed) and decided_s is None:
-                decided_s = now
-            if decided_s is not None and now > decided_s + settle_s:
+                decided_s, stop_s = now - begun_s, now + settle_s
+            if now > stop_s:
                 self.request(handle.cancel_goal_async, watch)
-                decided_s = float("inf")
+                stop_s = math.inf
             if now > deadline:
                 raise StackError("the policy's run did not end")
         self._goal = None
-        return self._judge(recording.copy(), seed, variant, future)
+        result = self._judge(recording.copy(), seed, variant, future)
+        result.decided_s = time.monotonic() - begun_s if decided_s is None else decided_s
+        return result
 
     def move_arms(self, pose: str, watch: Watch, timeout_s: float = 30.0) -> None:
         """Moves the arms to a named pose and waits for them.

@@ -216,8 +216,16 @@ class World:
             self.command(arm, joints[arm * JOINTS_PER_ARM :][:JOINTS_PER_ARM])
         self._refresh()
 
-    def render(self, camera: str, width: int = 640, height: int = 480) -> NDArray[np.uint8]:
-        """A picture of the present, uint8 RGB of shape (height, width, 3).
+    def render(
+        self, camera: str, width: int = 640, height: int = 480, *, qpos: Array | None = None
+    ) -> NDArray[np.uint8]:
+        """A picture, uint8 RGB of shape (height, width, 3).
+
+        Args:
+            camera: one of ``trossen_pi0_core.contract.CAMERAS``.
+            width: of the picture [pixels].
+            height: of the picture [pixels].
+            qpos: of a snapshot of this episode; None: of the present.
 
         Raises:
             ParameterError: unknown camera.
@@ -226,7 +234,7 @@ class World:
         size = (width, height)
         if size not in self._renderers:
             self._renderers[size] = CameraRenderer(self.model, width, height)
-        return self._renderers[size].render(self._data.qpos, camera)
+        return self._renderers[size].render(self._data.qpos if qpos is None else qpos, camera)
 
     def task_state(self) -> TaskState:
         """What the task's progress is judged from."""

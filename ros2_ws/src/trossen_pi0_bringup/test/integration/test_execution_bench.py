@@ -8,10 +8,11 @@ import pytest
 
 from trossen_pi0_bringup.execution_bench import command, report
 from trossen_pi0_bringup.execution_bench.cells import Cell
-from trossen_pi0_bringup.execution_bench.episode import Bench, Figures
+from trossen_pi0_bringup.execution_bench.episode import Bench
 from trossen_pi0_bringup.execution_bench.measuring import Results, all_cells, measure
-from trossen_pi0_bringup.execution_bench.virtual_arms import VirtualArms
 from trossen_pi0_bringup.execution_bench.ways import Ways
+from trossen_pi0_bringup.virtual.arms import VirtualArms
+from trossen_pi0_bringup.virtual.figures import Figures
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_sim.arm_adapter import ControllerFaultError
 from trossen_pi0_sim.expert import STAGED, HandoverExpert

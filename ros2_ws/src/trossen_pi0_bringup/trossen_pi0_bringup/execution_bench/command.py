@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from trossen_pi0_bringup.execution_bench.cells import DELAYS_MS, MODES, Cell
-from trossen_pi0_bringup.execution_bench.episode import Figures
 from trossen_pi0_bringup.execution_bench.measuring import PROCESSES, Results, all_cells, measure
 from trossen_pi0_bringup.execution_bench.report import failures, plot, tables, write_table
 from trossen_pi0_bringup.execution_bench.stand_in import KINDS
+from trossen_pi0_bringup.virtual.figures import Figures
 from trossen_pi0_core.errors import ParameterError, TrossenPi0Error
 from trossen_pi0_policy.cli.arguments import existing_file, whole_number
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 
 from trossen_pi0_bringup.execution_bench.cells import Cell
-from trossen_pi0_bringup.execution_bench.episode import Bench, Figures
+from trossen_pi0_bringup.execution_bench.episode import Bench
+from trossen_pi0_bringup.virtual.figures import Figures
+from trossen_pi0_bringup.virtual.processes import ONE_THREAD, environment
 
 PROCESSES = 2
 
-# One process keeps one core: threads of the numeric libraries would only wait for each other.
-_ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-}
+_ENVIRONMENT = {**ONE_THREAD, "JAX_PLATFORMS": "cpu"}
 
 Results = dict[Cell, list[Figures]]
 
@@ -50,9 +45,7 @@ def measure(
         Each cell's figures in the order of the seeds.
     """
     results: dict[tuple[Cell, int], Figures] = {}
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)
-    try:
+    with environment(_ENVIRONMENT):
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             jobs = {pool.submit(_episode, c, s): (c, s) for s, c in product(seeds, cells)}
@@ -63,12 +56,6 @@ def measure(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
     return {cell: [results[cell, seed] for seed in seeds] for cell in cells}
 
 

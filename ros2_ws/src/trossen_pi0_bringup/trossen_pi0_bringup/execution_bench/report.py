@@ -16,10 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from trossen_pi0_bringup.execution_bench.cells import BASE_LATENCY_S, JITTER_S, Cell
-from trossen_pi0_bringup.execution_bench.episode import Figures
 from trossen_pi0_bringup.execution_bench.measuring import Results
-from trossen_pi0_bringup.execution_bench.metrics import wilson
 from trossen_pi0_bringup.execution_bench.stand_in import KINDS
+from trossen_pi0_bringup.virtual.figures import Figures
+from trossen_pi0_bringup.virtual.metrics import wilson
 from trossen_pi0_core.errors import ParameterError
 
 BEGIN = "<!-- bench-execution: begin -->"
@@ -58,7 +58,7 @@ def _duration(figures: Figures) -> float:
 
 
 def _events(figures: Figures) -> float:
-    return figures.position_events + figures.speed_events + figures.acceleration_events
+    return figures.limit_events
 
 
 _COLUMNS = (

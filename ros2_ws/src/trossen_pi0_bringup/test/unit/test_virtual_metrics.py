@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trossen_pi0_bringup.execution_bench.metrics import (
+from trossen_pi0_bringup.virtual.metrics import (
     GROUPS,
     REVOLUTE,
     Array,

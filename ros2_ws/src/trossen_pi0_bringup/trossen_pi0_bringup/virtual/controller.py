@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_bringup.execution_bench.metrics import REVOLUTE, jump, row_at
-from trossen_pi0_bringup.execution_bench.virtual_arms import VirtualArms
+from trossen_pi0_bringup.virtual.arms import VirtualArms
+from trossen_pi0_bringup.virtual.metrics import REVOLUTE, jump, row_at
 from trossen_pi0_control.settings import apply_live, executor_config
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.errors import ChunkRejectedError

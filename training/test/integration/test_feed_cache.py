@@ -1,0 +1,135 @@
+"""The cache of pictures: the same examples, made once, never half."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fixtures.training import convert_episodes, debug_config
+from trossen_pi0_core.transforms.norm_stats import NormStats
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.loader import Loader, Source, Split
+from trossen_pi0_training.feed.picture_cache import check_cache, make_cache
+from trossen_pi0_training.feed.synthetic import synthetic_stats
+
+STATS: dict[str, NormStats] = dict(synthetic_stats(14))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return convert_episodes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def root(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "data", copy_function=shutil.copy2)
+
+
+@pytest.fixture
+def config(root, tmp_path):
+    return cached(debug_config(tmp_path, root), tmp_path / "cache")
+
+
+def cached(config, folder):
+    return replace(config, loader=replace(config.loader, cache=folder, workers=0))
+
+
+def batches(config, split: Split = "train", count=3):
+    with Loader(Source(config, STATS, split, (0, config.batch_size))) as loader:
+        return list(itertools.islice(loader, count))
+
+
+def caches(config):
+    return [path for path in config.loader.cache.iterdir() if path.is_dir()]
+
+
+def assert_same(some, others):
+    for a, b in zip(some, others, strict=True):
+        for field in ("images", "image_mask", "state", "tokens", "token_mask", "actions"):
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+def test_examples_are_the_same_with_it(config):
+    check_cache(config)
+    make_cache(config)
+    splits: tuple[Split, ...] = ("train", "val")
+    for split in splits:
+        plain = batches(cached(config, None), split)
+        assert plain[0].images.max() > 100
+        assert_same(batches(config, split), plain)
+
+
+def test_videos_are_read_no_more(config, root):
+    make_cache(config)
+    before = batches(config)
+    for video in root.rglob("*.mp4"):  # the same name, size and time: another content
+        info = video.stat()
+        video.write_bytes(bytes(info.st_size))
+        os.utime(video, ns=(info.st_atime_ns, info.st_mtime_ns))
+    make_cache(config)
+    assert_same(batches(config), before)
+
+
+def test_other_data_make_another_cache(config, root):
+    make_cache(config)
+    (first,) = caches(config)
+    video = next(root.rglob("*.mp4"))
+    os.utime(video, ns=(1, 1))
+    with pytest.raises(TrainingError, match=r"is gone, or the data set has changed"):
+        batches(config)
+    make_cache(config)
+    assert len(caches(config)) == 2
+    assert first in caches(config)
+
+
+def test_the_place_of_the_data_does_not_matter(config, root, tmp_path):
+    make_cache(config)
+    moved = root.rename(tmp_path / "elsewhere")
+    config = replace(config, data=replace(config.data, root=moved))
+    make_cache(config)
+    assert len(caches(config)) == 1
+
+
+def test_what_was_interrupted_is_not_used(config):
+    make_cache(config)
+    before = batches(config)
+    (complete,) = caches(config)
+    half = complete.rename(complete.with_name(f"{complete.name}.building"))
+    for file in half.iterdir():
+        file.write_bytes(b"half")
+    with pytest.raises(TrainingError, match="is gone"):
+        batches(config)
+    make_cache(config)
+    assert_same(batches(config), before)
+    assert caches(config) == [complete]
+
+
+def test_a_failure_leaves_nothing(config, root):
+    video = next(root.rglob("*.mp4"))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(Exception, match=video.name):
+        make_cache(config)
+    assert caches(config) == []
+
+
+def test_a_damaged_file_is_told(config):
+    make_cache(config)
+    (folder,) = caches(config)
+    next(folder.glob("*.rgb")).write_bytes(b"short")
+    with pytest.raises(TrainingError, match=f"{folder} is damaged, remove it"):
+        batches(config)
+
+
+def test_want_of_space_and_a_bad_folder_are_told_before(config, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(TrainingError, match=r"frames need 0\.\d+ GB in .*, free are 0\.00 GB"):
+        check_cache(config)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="is no folder that can be written"):
+        check_cache(cached(config, tmp_path / "file"))

@@ -1,0 +1,229 @@
+"""Pictures of a data set, decoded once, of the size that the model takes, in memory-mapped files.
+
+Random access to videos costs some milliseconds a picture; a small model is starved by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trossen_pi0_core.images import resize_with_pad
+from trossen_pi0_data.workers import process_pool
+from trossen_pi0_training.config.fields import TrainConfig
+from trossen_pi0_training.config.model import model_config
+from trossen_pi0_training.convert_options import cores
+from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.selection import open_dataset, select_episodes
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 1
+_IDENTITY = "identity.json"
+
+
+class PictureCache:
+    """Pictures by the number of their frame. Read-only; processes share its pages."""
+
+    def __init__(self, folder: Path, cameras: Sequence[str], frames: int, size: int) -> None:
+        """Opens a complete cache.
+
+        Args:
+            folder: of the cache.
+            cameras: it is for.
+            frames: of the data set.
+            size: edge of the pictures [pixels].
+
+        Raises:
+            TrainingError: a file is missing or has another size.
+        """
+        self._maps: dict[str, NDArray[np.uint8]] = {}
+        for camera in cameras:
+            path = _file(folder, camera)
+            try:
+                self._maps[camera] = np.memmap(path, np.uint8, "r", shape=(frames, size, size, 3))
+            except (OSError, ValueError) as error:
+                raise TrainingError(
+                    f"the picture cache {folder} is damaged, remove it: {error}"
+                ) from error
+
+    def pictures(self, frame: int) -> Mapping[str, NDArray[np.uint8]]:
+        """By camera, uint8 RGB of shape (size, size, 3)."""
+        return {camera: pictures[frame] for camera, pictures in self._maps.items()}
+
+
+def open_cache(config: TrainConfig, frames: LeRobotFrames) -> PictureCache | None:
+    """The cache of a training; None where none is asked for.
+
+    Raises:
+        TrainingError: it has not been made, or is damaged.
+    """
+    if config.loader.cache is None:
+        return None
+    folder = _folder(config, frames)
+    if not (folder / _IDENTITY).is_file():
+        raise TrainingError(f"the picture cache {folder} is gone, or the data set has changed")
+    return PictureCache(folder, frames.cameras, len(frames), model_config(config).image_size)
+
+
+def check_cache(config: TrainConfig) -> None:
+    """Looks whether the cache can be made, where one is asked for and not there. Changes nothing.
+
+    Raises:
+        TrainingError: there is no space, or the folder cannot be written.
+    """
+    base = config.loader.cache
+    if base is None or not config.data.repo_id:
+        return
+    frames = open_dataset(config.data)
+    if _folder(config, frames).is_dir():
+        return
+    existing = next(path for path in (base.absolute(), *base.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise TrainingError(f"--loader.cache: {existing} is no folder that can be written")
+    rows = sum(frames.episodes[number].length for number in _wanted(config, frames))
+    need = rows * len(frames.cameras) * _picture_bytes(config)
+    free = shutil.disk_usage(existing).free
+    if free < need:
+        raise TrainingError(
+            f"--loader.cache: {rows} frames need {need / 1e9:.2f} GB in {existing}, "
+            f"free are {free / 1e9:.2f} GB"
+        )
+
+
+def make_cache(config: TrainConfig) -> None:
+    """Makes the cache where one is asked for and not there; waits while another process does.
+
+    Raises:
+        TrainingError: it cannot be written.
+        DatasetError: a picture cannot be read, or a process was killed.
+    """
+    base = config.loader.cache
+    if base is None or not config.data.repo_id:
+        return
+    frames = open_dataset(config.data)
+    folder = _folder(config, frames)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with FileLock(base / f"{folder.name}.lock"):
+            if not folder.is_dir():
+                _make(config, frames, folder)
+    except OSError as error:
+        raise TrainingError(f"the picture cache {folder} cannot be written: {error}") from error
+
+
+def _make(config: TrainConfig, frames: LeRobotFrames, folder: Path) -> None:
+    building = folder.with_name(f"{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
+    building.mkdir()
+    try:
+        for camera in frames.cameras:  # rows that are not wanted stay holes
+            with _file(building, camera).open("wb") as file:
+                file.truncate(len(frames) * _picture_bytes(config))
+        wanted = _wanted(config, frames)
+        workers = config.loader.workers or cores()
+        with (
+            process_pool(workers, len(wanted), "picture cache") as pool,
+            _progress(sum(frames.episodes[number].length for number in wanted)) as done,
+        ):
+            jobs = {pool.submit(_fill, config, number, building): number for number in wanted}
+            for job in as_completed(jobs):
+                job.result()
+                done(frames.episodes[jobs[job]].length)
+        (building / _IDENTITY).write_text(json.dumps(_identity(config, frames), indent=2) + "\n")
+        building.replace(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _fill(config: TrainConfig, number: int, folder: Path) -> None:
+    """Decodes an episode, camera by camera, so that no video is read twice."""
+    frames = _open(config)
+    size = model_config(config).image_size
+    span = frames.episodes[number]
+    for camera in frames.cameras:
+        shape = (len(frames), size, size, 3)
+        pictures = np.memmap(_file(folder, camera), np.uint8, "r+", shape=shape)
+        for index in range(span.first, span.first + span.length):
+            picture = frames.frame(index, (camera,)).images[camera]
+            pictures[index] = resize_with_pad(picture, size, size)
+        pictures.flush()
+    frames.close()
+
+
+@functools.lru_cache(maxsize=1)
+def _open(config: TrainConfig) -> LeRobotFrames:
+    return open_dataset(config.data)
+
+
+@contextlib.contextmanager
+def _progress(frames: int) -> Iterator[Callable[[int], None]]:
+    """Called with the frames that are done; a bar on a terminal, a line elsewhere."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("picture cache"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    began_s = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=frames)
+        yield functools.partial(bar.advance, task)
+    _LOG.info("picture cache of %d frames made in %.1f s", frames, time.monotonic() - began_s)
+
+
+def _wanted(config: TrainConfig, frames: LeRobotFrames) -> list[int]:
+    chosen = select_episodes(frames, config.data)
+    return sorted({*chosen.train, *chosen.val})
+
+
+def _picture_bytes(config: TrainConfig) -> int:
+    return 3 * model_config(config).image_size ** 2
+
+
+def _folder(config: TrainConfig, frames: LeRobotFrames) -> Path:
+    assert config.loader.cache is not None
+    text = json.dumps(_identity(config, frames), sort_keys=True)
+    name = config.data.repo_id.replace("/", "--")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return config.loader.cache.absolute() / f"{name}-{digest}"
+
+
+def _identity(config: TrainConfig, frames: LeRobotFrames) -> dict[str, Any]:
+    """What the pictures depend on; where the data set lies is not part of it."""
+    wanted = _wanted(config, frames)
+    return {
+        "format": _FORMAT,
+        "image_size": model_config(config).image_size,
+        "cameras": list(frames.cameras),
+        "frames": len(frames),
+        "episodes": wanted,
+        "files": sorted(_files(frames, wanted)),
+    }
+
+
+def _files(frames: LeRobotFrames, episodes: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    spans = [frames.episodes[number] for number in episodes]
+    videos = {path for span in spans for path, _ in span.videos.values()}
+    tables = {span.table for span in spans}
+    for path in videos | tables:
+        info = (frames.root / path).stat()
+        yield path, info.st_size, info.st_mtime_ns
+
+
+def _file(folder: Path, camera: str) -> Path:
+    return folder / f"{camera}.rgb"

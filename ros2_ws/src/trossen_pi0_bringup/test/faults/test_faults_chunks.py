@@ -179,7 +179,9 @@ def test_flood(campaign, stack):
             stack.kit.chunk_publisher.publish(message)
             time.sleep(max(0.0, begun_s + i / 500.0 - time.monotonic()))
         fault.goes_on(0.5)
+        # Of those that come while it is busy the queue keeps the newest ten; how many it gets to
+        # see depends on the machine.
         wait_until(
-            lambda: stack.kit.status.chunks_rejected > before.chunks_rejected + 500,
+            lambda: stack.kit.status.chunks_rejected > before.chunks_rejected + 100,
             "the rejections to be counted",
         )

@@ -10,7 +10,7 @@ from typing import Any
 from trossen_pi0_policy.cli import arguments as common
 
 _DESCRIPTION = """\
-Adds LoRA adapters to the weights.
+Adds LoRA adapters to the weights, and writes these in another type if one is named.
 
 The checkpoint that is written has openpi's layout and the plain config, so that openpi and this
 suite serve it without adapters; its answers are the same. Assets and metadata are kept.
@@ -35,6 +35,11 @@ def add_to(commands: Any) -> None:
         metavar="DIR",
         help="step folder to be made; one that is there is not touched",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        help="of the weights that are written; a checkpoint without adapters is taken then too",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,5 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from trossen_pi0_policy.pi0.merging import merge_checkpoint
 
-    folder = merge_checkpoint(arguments.checkpoint, arguments.output, arguments.config)
-    sys.stdout.write(f"{folder}: adapters merged\n")
+    folder = merge_checkpoint(
+        arguments.checkpoint, arguments.output, arguments.config, arguments.dtype
+    )
+    sys.stdout.write(f"{folder}: written\n")

@@ -31,17 +31,22 @@ _LOG = logging.getLogger(__name__)
 
 
 def merge_checkpoint(
-    checkpoint: str | Path, output: str | Path, config_name: str | None = None
+    checkpoint: str | Path,
+    output: str | Path,
+    config_name: str | None = None,
+    dtype: str | None = None,
 ) -> Path:
     """Writes a checkpoint of the plain model that answers as one with adapters does.
 
-    Assets and what the suite says about the checkpoint are kept, but for its config. A weight keeps
-    its type; it is rounded once, as it is when the checkpoint with adapters is served.
+    Assets and what the suite says about the checkpoint are kept, but for its config. A weight is
+    rounded once, as it is when the checkpoint with adapters is served.
 
     Args:
         checkpoint: as ``load_policy`` takes it.
         output: step folder, to be made.
         config_name: as ``load_policy`` takes it.
+        dtype: of the weights, ``bfloat16`` or ``float32``; a checkpoint without adapters is taken
+            then too. None: each keeps its own.
 
     Returns:
         The step folder.
@@ -57,18 +62,21 @@ def merge_checkpoint(
     found = find_checkpoint(fetch(checkpoint))
     info = read_metadata(found.path)
     config, name = checkpoint_config(info, config_name)
-    if not config.has_lora:
+    if not config.has_lora and dtype is None:
         raise CheckpointError(
             f"checkpoint {found.path} is one of config {name!r}, which has no LoRA adapters: "
-            "there is nothing to merge"
+            "there is nothing to merge; another type of its weights is written with --dtype"
         )
     plain = serving_config(config, align=False)
     tree = from_openpi(read_parameters(found.path, openpi_shapes(config)), config)
     said = {"config": config_to_dict(plain), "config_name": _name_of(plain)}
     _LOG.info("checkpoint %s: merging adapters of config %s", found.path, name)
+    merged = merge(tree, config)
+    if dtype is not None:
+        merged = jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.dtype(dtype)), merged)
     return write_checkpoint(
         folder,
-        to_openpi(merge(tree, config), plain),
+        to_openpi(merged, plain),
         norm_stats=None,
         asset_id=None,
         assets=found.assets if found.assets.is_dir() else None,

@@ -23,10 +23,7 @@ def _clean_shared_memory() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def clean_shared_memory(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Before and after each module with nodes of its own."""
-    nodes = "unit" not in request.path.parts
-    if nodes:
-        _clean_shared_memory()
+    """After each module with nodes of its own."""
     yield
-    if nodes:
+    if "unit" not in request.path.parts:
         _clean_shared_memory()

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from trossen_pi0_training.plot_parts import ACTION, STATE, data_uri, short_name
+from trossen_pi0_data.page_parts import png_uri
+from trossen_pi0_training.plot_parts import ACTION, STATE, short_name
 from trossen_pi0_training.survey import Survey, is_gripper
 from trossen_pi0_training.warning_signs import joint_limits
 
@@ -32,7 +33,7 @@ def plot_joints(episode: Survey) -> str:
         unit = "m" if is_gripper(episode.joint_names[i]) else "rad"
         axis.set_title(f"{short_name(episode.joint_names[i])} [{unit}]", fontsize=7)
         axis.tick_params(labelsize=6)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_ranges(episodes: Sequence[Survey]) -> str:
@@ -51,7 +52,7 @@ def plot_ranges(episodes: Sequence[Survey]) -> str:
     axis.set_xlim(-0.05, 1.05)
     axis.set_xticks([0, 0.5, 1], ["lower limit", "middle", "upper limit"], fontsize=7)
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=2, frameon=False)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_sync(episodes: Sequence[Survey]) -> str:
@@ -70,7 +71,7 @@ def plot_sync(episodes: Sequence[Survey]) -> str:
         axis.set_ylim(bottom=0.5)
         axis.tick_params(labelsize=7)
     all_axes[0].set_ylabel("frames", fontsize=7)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_lags(episodes: Sequence[Survey]) -> str:
@@ -91,7 +92,7 @@ def plot_lags(episodes: Sequence[Survey]) -> str:
     axis.set_ylim(0, 1.15 * float(np.nanmax(lags_ms)) + 1)
     axis.grid(axis="y", alpha=0.3)
     axis.tick_params(labelsize=7)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_durations(episodes: Sequence[Survey]) -> str:
@@ -109,7 +110,7 @@ def plot_durations(episodes: Sequence[Survey]) -> str:
     axis.set_ylabel("duration [s]", fontsize=7)
     axis.set_xlabel("episode; green: success, red: failure, grey: unknown", fontsize=7)
     axis.tick_params(labelsize=7)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def value_range(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import Observation
 from trossen_pi0_core.errors import BackendError, DatasetError, EpisodeError, ParameterError
+from trossen_pi0_data.plain_json import to_json
 from trossen_pi0_training.offline.evaluation import (
     BEST,
     HOLD,
@@ -21,7 +22,7 @@ from trossen_pi0_training.offline.evaluation import (
     evaluate,
     stride_of,
 )
-from trossen_pi0_training.offline.figures import differences, read_figures, to_json
+from trossen_pi0_training.offline.figures import differences, read_figures
 from trossen_pi0_training.offline.options import Options, parse
 from trossen_pi0_training.offline.plan import Motion, Plan, Planned
 from trossen_pi0_training.offline.sources import JOINTS, Row, Source

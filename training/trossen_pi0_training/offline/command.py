@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trossen_pi0_core.errors import BackendError, ParameterError, TrossenPi0Error
-from trossen_pi0_data.files import write_atomically
+from trossen_pi0_data.files import by_folder, write_atomically
+from trossen_pi0_data.plain_json import to_json
 from trossen_pi0_training.offline.evaluation import HOLD, POLICY, evaluate, stride_of
-from trossen_pi0_training.offline.figures import figures, read_figures, to_json
+from trossen_pi0_training.offline.figures import figures, read_figures
 from trossen_pi0_training.offline.options import Options, parse
 from trossen_pi0_training.offline.plan import Plan, make_plan
 from trossen_pi0_training.offline.predictors import open_policy
@@ -57,7 +58,7 @@ def run(options: Options, console: Console) -> dict[str, Any]:
         TrossenPi0Error: no episode can be, or with ``strict`` not each one.
         OSError: the files cannot be written.
     """
-    others = {label: read_figures(path) for label, path in _labels(options.compare).items()}
+    others = {label: read_figures(path) for label, path in by_folder(options.compare).items()}
     with _folder(options.output):
         return _evaluated(options, others, console)
 
@@ -133,15 +134,6 @@ def _lines(ours: dict[str, Any], plan: Plan) -> Iterator[str]:
         f"holding still {100 * resting['normalised']:.2f} %"
     )
     yield f"an answer takes {ours['timing']['p50_ms']:.1f} ms"
-
-
-def _labels(paths: Sequence[Path]) -> dict[str, Path]:
-    """Other evaluations by the name of their folder, or their path where two have the same."""
-    names = [path.resolve().parent.name for path in paths]
-    return {
-        str(path) if names.count(name) > 1 else name: path
-        for name, path in zip(names, paths, strict=True)
-    }
 
 
 def _say(console: Console, line: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -105,11 +104,6 @@ def timing(policy: AskedPolicy) -> dict[str, float]:
         "most_ms": max(times),
         "preparation_p50_ms": float(np.median(policy.preparation_ms)),
     }
-
-
-def to_json(found: Mapping[str, Any]) -> str:
-    """Figures as the text of a file; what is no number is null."""
-    return json.dumps(_plain(found), indent=1, allow_nan=False) + "\n"
 
 
 def read_figures(path: Path) -> dict[str, Any]:
@@ -224,16 +218,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # a server is asked without JAX
             continue
     return known
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

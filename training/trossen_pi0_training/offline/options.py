@@ -10,9 +10,9 @@ from pathlib import Path
 
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
-from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_policy.cli import arguments as common
+from trossen_pi0_policy.cli.choice import PolicyChoice, add_choice, chosen
 
 _DESCRIPTION = """\
 Asks a policy at moments of recorded episodes and compares its chunks with what was commanded.
@@ -24,24 +24,12 @@ _WORST = 8
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PolicyChoice):
     """What is evaluated, and how.
 
     Attributes:
         episodes: folders of recorded episodes, or single ones.
         datasets: LeRobot data sets.
-        checkpoint: of the policy; empty: a server is asked.
-        server: ``ws://host:port`` of an openpi-compatible server; empty: a checkpoint is run.
-        config: model preset; empty: the one the checkpoint names.
-        dtype: type of the computation.
-        steps: flow steps.
-        tokenizer: PaliGemma's SentencePiece model; None: from the cache or a download.
-        asset_id: of the norm stats; empty: the only ones.
-        reference_client_compat: pictures as the vendor's client spoils them.
-        compilation_cache: folder for compiled programs; None: none.
-        api_key_file: holds the server's key; None: the environment may have it.
-        image_size: edge of the pictures that a server is sent [pixels]; 0: as they come.
-        timeout_s: longest wait for an answer of a server [s].
         prompt: of episodes that have none; empty: those are left out.
         cameras: that the policy sees; empty: those of the first episode.
         rate_hz: rows of a chunk a second, which is the rate of the frames too [Hz].
@@ -61,18 +49,6 @@ class Options:
 
     episodes: tuple[Path, ...] = ()
     datasets: tuple[Path, ...] = ()
-    checkpoint: str = ""
-    server: str = ""
-    config: str = ""
-    dtype: str = "auto"
-    steps: int = _LIVE.flow_steps
-    tokenizer: Path | None = None
-    asset_id: str = ""
-    reference_client_compat: bool = False
-    compilation_cache: Path | None = None
-    api_key_file: Path | None = None
-    image_size: int = POLICY_IMAGE_SIZE[0]
-    timeout_s: float = 60.0
     prompt: str = ""
     cameras: tuple[str, ...] = ()
     rate_hz: float = _LIVE.control_rate
@@ -141,20 +117,13 @@ def parse(words: Sequence[str] | None = None) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_sources(parser)
-    policy = parser.add_mutually_exclusive_group(required=True)
-    common.add_checkpoint(policy)
-    policy.add_argument("--server", metavar="URL", help="openpi-compatible server, ws://host:port")
-    common.add_config(parser)
-    common.add_sampling(parser, dtype="auto")
-    common.add_prompts(parser)
-    _add_server(parser)
+    add_choice(parser)
     _add_moments(parser)
     _add_output(parser)
     given = vars(parser.parse_args(words))
     given["prompt"] = given.pop("default_prompt") or ""
     given["output"] = given["output"] or Path("runs") / f"offline_{datetime.now():%Y%m%d_%H%M%S}"
-    for name in ("checkpoint", "server", "config", "asset_id"):
-        given[name] = given[name] or ""
+    given |= chosen(given)
     for name in ("episodes", "datasets", "compare"):
         given[name] = tuple(given[name])
     return Options(**given)
@@ -172,20 +141,10 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         help="at most so many episodes; 0: all (default)")  # fmt: skip
 
 
-def _add_server(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--api-key-file", type=common.existing_file, metavar="FILE",
-        help="file with the server's API key; else TROSSEN_PI0_API_KEY")  # fmt: skip
-    add("--image-size", type=common.whole_number(0, 1024), default=POLICY_IMAGE_SIZE[0],
-        metavar="N", help="edge of the pictures that a server is sent, 0: as they come "
-        "(default: %(default)s)")  # fmt: skip
-    add("--timeout", dest="timeout_s", type=_seconds, default=60.0, metavar="S",
-        help="longest wait for a server's answer (default: %(default)g)")  # fmt: skip
-
-
 def _add_moments(parser: argparse.ArgumentParser) -> None:
     add, number = parser.add_argument, common.whole_number
-    add("--rate", dest="rate_hz", type=_rate, default=_LIVE.control_rate, metavar="HZ",
+    add("--rate", dest="rate_hz", type=common.number(1.0, 200.0, "Hz"),
+        default=_LIVE.control_rate, metavar="HZ",
         help="rows of a chunk a second, as in training (default: %(default)g)")  # fmt: skip
     add("--stride", type=number(1, 10**6), default=10, metavar="N",
         help="frames between two inferences (default: %(default)s)")  # fmt: skip
@@ -223,21 +182,3 @@ def _rows(text: str) -> tuple[int, int]:
     if not all(word.isdecimal() for word in words) or int(words[0]) >= int(words[1]):
         raise argparse.ArgumentTypeError(f"need N or A:B with A < B, got {text!r}")
     return int(words[0]), int(words[1])
-
-
-def _rate(text: str) -> float:
-    return _number(text, 1.0, 200.0, "Hz")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 0.1, 600.0, "s")
-
-
-def _number(text: str, low: float, high: float, unit: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"need {low:g} to {high:g} {unit}, got {text!r}")
-    return value

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from trossen_pi0_data.page_parts import png_uri
 from trossen_pi0_training.offline.evaluation import BEST, HOLD, POLICY, VELOCITY
 from trossen_pi0_training.offline.moments import Moment
 from trossen_pi0_training.offline.sources import JOINTS
-from trossen_pi0_training.plot_parts import ACTION, STATE, data_uri, short_name
+from trossen_pi0_training.plot_parts import ACTION, STATE, short_name
 from trossen_pi0_training.survey import is_gripper
 
 PREDICTED = "#7a3fa8"
@@ -50,7 +51,7 @@ def plot_steps(
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7, frameon=False)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_joint_steps(found: Mapping[str, Any]) -> str:
@@ -71,7 +72,7 @@ def plot_joint_steps(found: Mapping[str, Any]) -> str:
     bar = figure.colorbar(shown, ax=axis, pad=0.01)
     bar.set_label("error [% of range]", fontsize=7)
     bar.ax.tick_params(labelsize=7)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_along(found: Mapping[str, Any]) -> str:
@@ -103,7 +104,7 @@ def plot_along(found: Mapping[str, Any]) -> str:
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=7)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def plot_moment(moment: Moment, scale: NDArray[np.float64], rate_hz: float) -> str:
@@ -128,7 +129,7 @@ def plot_moment(moment: Moment, scale: NDArray[np.float64], rate_hz: float) -> s
     for axis in axes[len(wrong) :]:
         axis.set_axis_off()
     axes[0].legend(fontsize=6, frameon=False)
-    return data_uri(figure)
+    return png_uri(figure)
 
 
 def joints_by_error(moment: Moment, scale: NDArray[np.float64]) -> list[int]:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS, Observation
-from trossen_pi0_core.errors import BackendError, BackendUnavailableError, TrossenPi0Error
+from trossen_pi0_core.errors import BackendError, TrossenPi0Error
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_policy.backends import (
     BackendContext,
+    Inference,
     InferenceRequest,
     PolicyBackend,
     make_backend,
 )
-from trossen_pi0_policy.serving.access import read_api_key
+from trossen_pi0_policy.backends.base import asked_again
 from trossen_pi0_training.offline.options import Options
 
-_ATTEMPTS = 3
 _VELOCITY_FRAMES = 3
 
 
@@ -78,22 +75,20 @@ class AskedPolicy:
         return np.stack([self._answer(seed_of(self._seed, episode, frame, i), seen) for i in asked])
 
     def _answer(self, seed: int, seen: Observation) -> NDArray[np.float64]:
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._backend.prepare()
-                self._backend.begin_run(seen.prompt, seed)
-                begun_s = time.perf_counter()
-                answer = self._backend.infer(InferenceRequest(seen, self._period_ns))
-                break
-            except BackendUnavailableError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            except BackendError:
-                raise
-            except TrossenPi0Error as error:
-                raise BackendError(f"the policy does not take the observation: {error}") from error
-        else:
-            raise AssertionError("each attempt breaks, raises or is followed by another")
+        begun_s = 0.0
+
+        def ask() -> Inference:
+            nonlocal begun_s
+            self._backend.begin_run(seen.prompt, seed)
+            begun_s = time.perf_counter()
+            return self._backend.infer(InferenceRequest(seen, self._period_ns))
+
+        try:
+            answer = asked_again(self._backend, ask)
+        except BackendError:
+            raise
+        except TrossenPi0Error as error:
+            raise BackendError(f"the policy does not take the observation: {error}") from error
         self.answer_ms.append((time.perf_counter() - begun_s) * 1e3)
         self.preparation_ms.append(answer.preparation_ns / 1e6)
         self._rows = self._rows or len(answer.positions)
@@ -122,7 +117,8 @@ def open_policy(options: Options, cameras: Sequence[str], prompt: str) -> AskedP
         ParameterError: options that a policy does not have.
     """
     common = PolicyParameters(cameras=tuple(cameras), prompt=prompt, control_rate=options.rate_hz)
-    backend = make_backend("openpi" if options.server else "pi0", _context(options, common))
+    parameters = options.parameters(common)
+    backend = make_backend(parameters.backend, BackendContext(parameters))
     with contextlib.ExitStack() as stack:
         stack.callback(backend.close)
         policy = AskedPolicy(backend, options.rate_hz, options.samples, options.seed)
@@ -162,28 +158,3 @@ def constant_velocity(
 def frames_before() -> int:
     """So many frames before the moment ``constant_velocity`` looks at."""
     return _VELOCITY_FRAMES + 1
-
-
-def _context(options: Options, common: PolicyParameters) -> BackendContext:
-    if options.server:
-        own: dict[str, Any] = {
-            "backend": "openpi",
-            "policy_host": options.server,
-            "policy_api_key": read_api_key(options.api_key_file, os.environ),
-            "image_size": options.image_size,
-            "inference_timeout_s": options.timeout_s,
-            "warmup_timeout_s": max(common.warmup_timeout_s, options.timeout_s),
-        }
-    else:
-        own = {
-            "backend": "pi0",
-            "checkpoint": options.checkpoint,
-            "model_config": options.config,
-            "model_dtype": options.dtype,
-            "flow_steps": options.steps,
-            "tokenizer_file": str(options.tokenizer or ""),
-            "asset_id": options.asset_id,
-            "reference_client_compat": options.reference_client_compat,
-            "compilation_cache": str(options.compilation_cache or ""),
-        }
-    return BackendContext(dataclasses.replace(common, **own))

@@ -29,7 +29,7 @@ from trossen_pi0_bringup.sim import SIM_ARGUMENTS
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand, checked_specs
 from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_core.errors import EpisodeError, ParameterError
-from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS
+from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS, variants_of
 from trossen_pi0_data.episode_client import EpisodeClient
 from trossen_pi0_data.episode_info import FAILURE, FINISHED, SUCCESS, EpisodeInfo
 
@@ -80,11 +80,7 @@ def planned_episodes(arguments: Arguments) -> list[PlannedEpisode]:
     Raises:
         ParameterError: an unknown variant.
     """
-    text = arguments["variants"]
-    variants = list(VARIANTS) if text == "all" else [v.strip() for v in text.split(",")]
-    unknown = [variant for variant in variants if variant not in VARIANTS]
-    if unknown:
-        raise ParameterError(f"variants: {unknown} are not among {list(VARIANTS)}, or 'all'")
+    variants = variants_of(arguments["variants"])
     given = arguments["prompt"] if "prompt" in arguments.given else ""
     planned: list[PlannedEpisode] = []
     for i in range(arguments["episodes"]):

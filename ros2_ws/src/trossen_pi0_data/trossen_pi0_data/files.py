@@ -1,8 +1,9 @@
-"""Files that are never seen half-written."""
+"""Files that are never seen half-written, and what they are called."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -31,6 +32,15 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def by_folder(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by the names of their folders, or by their paths where two have the same."""
+    names = [path.resolve().parent.name for path in paths]
+    return {
+        str(path) if names.count(name) > 1 else name: path
+        for name, path in zip(names, paths, strict=True)
+    }
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,10 +6,14 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1d242b; max-width: 1240px; margin: 2em auto;
@@ -103,6 +107,13 @@ def jpeg_uri(picture: NDArray[np.uint8], size: tuple[int, int]) -> str:
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def png_uri(plot: Figure, dpi: int = 90) -> str:
+    """A plot as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    plot.savefig(buffer, format="png", dpi=dpi)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def listed(values: Iterable[object]) -> str:

@@ -17,16 +17,10 @@ from trossen_pi0_bringup.evaluation.results import (
     save,
     summary,
 )
-from trossen_pi0_bringup.evaluation.settings import (
-    Setting,
-    coefficient,
-    combinations,
-    one_by_one,
-    one_of,
-    several,
-)
+from trossen_pi0_bringup.evaluation.settings import Choices, Setting, coefficient
 from trossen_pi0_bringup.virtual.figures import Figures
 from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_policy.cli.arguments import one_of, several
 from trossen_pi0_sim.progress import Stage
 
 GOOD = Figures(
@@ -126,8 +120,8 @@ def test_the_page_shows_failures_videos_and_others(evaluation):
 
 def test_settings_in_all_combinations_or_one_by_one():
     given = (("red_cube", "blue_brick"), ("async", "rtc"), (25, 10), (None, 0.1), (0, 300))
-    assert len(combinations(*given)) == 32
-    alone = one_by_one(*given)
+    assert len(Choices(*given).combined()) == 32
+    alone = Choices(*given).one_by_one()
     assert alone[0] == Setting()
     assert set(alone) == {
         Setting(),

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from trossen_pi0_core.errors import BackendUnavailableError, TrossenPi0Error
-from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_policy.backends import (
     BackendContext,
@@ -21,11 +18,14 @@ from trossen_pi0_policy.backends import (
     PolicyBackend,
     make_backend,
 )
-from trossen_pi0_policy.backends.base import GroundTruth, LatestGroundTruth, PrefixSupport
-from trossen_pi0_policy.serving.access import read_api_key
+from trossen_pi0_policy.backends.base import (
+    GroundTruth,
+    LatestGroundTruth,
+    PrefixSupport,
+    asked_again,
+)
+from trossen_pi0_policy.cli.choice import PolicyChoice
 from trossen_pi0_sim.world import Snapshot, World
-
-_ATTEMPTS = 3
 
 
 class PolicyLostError(TrossenPi0Error):
@@ -33,39 +33,15 @@ class PolicyLostError(TrossenPi0Error):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(PolicyChoice):
     """Which policy, and how it is asked; one of checkpoint, server and expert.
 
     Attributes:
-        checkpoint: folder or URL.
-        server: ``ws://host:port`` of an openpi-compatible server.
         expert: the scripted one, which knows where the object is: what can be reached.
-        config: model preset; empty: the one the checkpoint names.
-        dtype: type of the computation.
-        steps: flow steps.
-        tokenizer: PaliGemma's SentencePiece model; None: from the cache or a download.
-        asset_id: of the norm stats; empty: the only ones.
-        reference_client_compat: pictures as the vendor's client spoils them.
-        compilation_cache: folder for compiled programs; None: none.
-        api_key_file: holds the server's key; None: the environment may have it.
-        image_size: edge of the pictures that a server is sent [pixels]; 0: as they come.
-        timeout_s: longest wait for an answer of a server [s].
         prompt: for all scenarios; empty: what an operator would say of each.
     """
 
-    checkpoint: str = ""
-    server: str = ""
     expert: bool = False
-    config: str = ""
-    dtype: str = "auto"
-    steps: int = PolicyParameters().flow_steps
-    tokenizer: Path | None = None
-    asset_id: str = ""
-    reference_client_compat: bool = False
-    compilation_cache: Path | None = None
-    api_key_file: Path | None = None
-    image_size: int = POLICY_IMAGE_SIZE[0]
-    timeout_s: float = 60.0
     prompt: str = ""
 
     @property
@@ -73,32 +49,11 @@ class Judged:
         """For a person."""
         return self.checkpoint or self.server or "the scripted expert, which knows the object"
 
-    def parameters(self, cameras: tuple[str, ...], prompt: str) -> PolicyParameters:
-        """Parameters of the node that would run it."""
-        common = PolicyParameters(cameras=cameras, prompt=self.prompt or prompt)
-        own: dict[str, Any] = {"backend": "expert"}
-        if self.server:
-            own = {
-                "backend": "openpi",
-                "policy_host": self.server,
-                "policy_api_key": read_api_key(self.api_key_file, os.environ),
-                "image_size": self.image_size,
-                "inference_timeout_s": self.timeout_s,
-                "warmup_timeout_s": max(common.warmup_timeout_s, self.timeout_s),
-            }
-        elif self.checkpoint:
-            own = {
-                "backend": "pi0",
-                "checkpoint": self.checkpoint,
-                "model_config": self.config,
-                "model_dtype": self.dtype,
-                "flow_steps": self.steps,
-                "tokenizer_file": str(self.tokenizer or ""),
-                "asset_id": self.asset_id,
-                "reference_client_compat": self.reference_client_compat,
-                "compilation_cache": str(self.compilation_cache or ""),
-            }
-        return dataclasses.replace(common, **own)
+    @override
+    def parameters(self, usual: PolicyParameters) -> PolicyParameters:
+        if self.expert:
+            return dataclasses.replace(usual, backend="expert")
+        return super().parameters(usual)
 
 
 class SeeingPolicy:
@@ -126,7 +81,7 @@ class SeeingPolicy:
         self._truth = LatestGroundTruth()
         self._prompt = ""
         self._fixed_prompt = judged.prompt
-        parameters = judged.parameters(cameras, "grab and handover the red cube")
+        parameters = judged.parameters(PolicyParameters(cameras=cameras))
         context = BackendContext(parameters, self._truth)
         self._backend: PolicyBackend = make_backend(parameters.backend, context)
         self._sees = not self._backend.needs_ground_truth
@@ -168,14 +123,11 @@ class SeeingPolicy:
             image_stamps_ns=dict.fromkeys(images, stamp_ns),
             prompt=self._prompt,
         )
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                self._backend.prepare()
-                return self._backend.infer(dataclasses.replace(request, observation=seen))
-            except BackendUnavailableError as error:
-                if attempt == _ATTEMPTS:
-                    raise PolicyLostError(f"the policy answers no more: {error}") from error
-        raise AssertionError("each attempt returns, raises or is followed by another")
+        question = dataclasses.replace(request, observation=seen)
+        try:
+            return asked_again(self._backend, lambda: self._backend.infer(question))
+        except BackendUnavailableError as error:
+            raise PolicyLostError(f"the policy answers no more: {error}") from error
 
     def pictures(self, sight: Snapshot) -> dict[str, NDArray[np.uint8]]:
         """What the cameras saw at a moment, uint8 RGB of shape (height, width, 3) each."""

@@ -24,11 +24,11 @@ from trossen_pi0_bringup.evaluation.results import (
     load,
     markdown,
     save,
-    success_text,
     summary,
 )
+from trossen_pi0_bringup.virtual.metrics import success_text
 from trossen_pi0_core.errors import BackendError, ParameterError, TrossenPi0Error
-from trossen_pi0_data.files import write_atomically
+from trossen_pi0_data.files import by_folder, write_atomically
 
 PAGE, FIGURES = "evaluation.html", "evaluation.json"
 """Names of the files."""
@@ -65,7 +65,7 @@ def evaluate(options: Options, console: Console) -> Evaluation:
         TrossenPi0Error: the policy cannot be used, or was lost.
         OSError: the files cannot be written.
     """
-    others = read_others(options.compare)
+    others = {name: load(path) for name, path in by_folder(options.compare).items()}
     options.output.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
     columns = (
@@ -97,19 +97,6 @@ def evaluate(options: Options, console: Console) -> Evaluation:
     return evaluation
 
 
-def read_others(paths: Sequence[Path]) -> dict[str, Evaluation]:
-    """Other evaluations by the names of their folders, or their paths where two have the same.
-
-    Raises:
-        ParameterError: a file holds something else.
-    """
-    names = [path.resolve().parent.name for path in paths]
-    return {
-        str(path) if names.count(name) > 1 else name: load(path)
-        for name, path in zip(names, paths, strict=True)
-    }
-
-
 def write(evaluation: Evaluation, others: dict[str, Evaluation], folder: Path) -> None:
     """Writes figures and page."""
     from trossen_pi0_bringup.evaluation.page import render  # loads matplotlib
@@ -125,7 +112,7 @@ def tell(evaluation: Evaluation, folder: Path, console: Console) -> None:
         console.print(f"failed: {line}", markup=False)
     found = summary(evaluation.episodes)
     console.print(f"report: {folder / PAGE}", markup=False)
-    console.print(f"all settings: {success_text(found)}", markup=False)
+    console.print(f"all settings: {success_text(found.successes, found.episodes)}", markup=False)
     console.print(f"success {100 * found.rate:.1f} %")
 
 

@@ -13,19 +13,16 @@ from trossen_pi0_bringup.evaluation.headless import VIDEOS, Kit
 from trossen_pi0_bringup.evaluation.settings import (
     MOST_DELAY_MS,
     OFF,
+    Choices,
     Setting,
     coefficient,
-    combinations,
-    one_by_one,
-    one_of,
-    several,
 )
 from trossen_pi0_core.contract import CAMERAS
-from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_core.parameters.policy import EXECUTIONS
 from trossen_pi0_core.parameters.sim import VARIANTS
 from trossen_pi0_policy.cli import arguments as common
+from trossen_pi0_policy.cli.choice import add_choice, chosen
 
 FIRST_SEED = 1_000_000
 """Seeds from here on are for evaluation: those of training data count up from 0."""
@@ -78,7 +75,11 @@ def parse(words: Sequence[str] | None = None) -> Options:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_policy(parser)
+    add_choice(parser).add_argument(
+        "--expert",
+        action="store_true",
+        help="the scripted expert, which knows where the object is: what can be reached",
+    )
     _add_settings(parser)
     _add_kit(parser)
     add, number = parser.add_argument, common.whole_number
@@ -88,11 +89,10 @@ def parse(words: Sequence[str] | None = None) -> Options:
         help="folder of the results (default: runs/evaluation_<date>)")  # fmt: skip
     add("--compare", type=common.existing_file, nargs="+", default=[], metavar="FILE",
         help="evaluation.json of others, to stand beside this one")  # fmt: skip
-    add("--least", type=_percent, default=0.0, metavar="PERCENT",
+    add("--least", type=common.number(0.0, 100.0, "%"), default=0.0, metavar="PERCENT",
         help="exit status 1 if the success rate is lower")  # fmt: skip
     given = parser.parse_args(words)
-    spread = one_by_one if given.one_by_one else combinations
-    settings = spread(
+    choices = Choices(
         VARIANTS if given.variants == ("all",) else given.variants,
         given.executions, given.rates, given.ensembles, given.delays,
     )  # fmt: skip
@@ -107,56 +107,17 @@ def parse(words: Sequence[str] | None = None) -> Options:
     )
     folder = given.output or Path("runs") / f"evaluation_{datetime.now():%Y%m%d_%H%M%S}"
     return Options(
-        judged=_judged(given),
+        judged=Judged(
+            **chosen(vars(given)), expert=given.expert, prompt=given.default_prompt or ""
+        ),
         kit=kit,
-        settings=settings,
+        settings=choices.one_by_one() if given.one_by_one else choices.combined(),
         seeds=range(given.seed, given.seed + given.episodes),
         workers=given.workers,
         output=folder,
         compare=tuple(given.compare),
         least=given.least,
     )
-
-
-def _judged(given: argparse.Namespace) -> Judged:
-    return Judged(
-        checkpoint=given.checkpoint or "",
-        server=given.server or "",
-        expert=given.expert,
-        config=given.config or "",
-        dtype=given.dtype,
-        steps=given.steps,
-        tokenizer=given.tokenizer,
-        asset_id=given.asset_id or "",
-        reference_client_compat=given.reference_client_compat,
-        compilation_cache=given.compilation_cache,
-        api_key_file=given.api_key_file,
-        image_size=given.image_size,
-        timeout_s=float(given.timeout),
-        prompt=given.default_prompt or "",
-    )
-
-
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    policy = parser.add_mutually_exclusive_group(required=True)
-    common.add_checkpoint(policy)
-    policy.add_argument("--server", metavar="URL", help="openpi-compatible server, ws://host:port")
-    policy.add_argument(
-        "--expert",
-        action="store_true",
-        help="the scripted expert, which knows where the object is: what can be reached",
-    )
-    common.add_config(parser)
-    common.add_sampling(parser, dtype="auto")
-    common.add_prompts(parser)
-    add = parser.add_argument
-    add("--api-key-file", type=common.existing_file, metavar="FILE",
-        help="file with the server's API key; else TROSSEN_PI0_API_KEY")  # fmt: skip
-    add("--image-size", type=common.whole_number(0, 1024), default=POLICY_IMAGE_SIZE[0],
-        metavar="N", help="edge of the pictures that a server is sent, 0: as they come "
-        "(default: %(default)s)")  # fmt: skip
-    add("--timeout", type=common.whole_number(1, 600), default=60, metavar="S",
-        help="longest wait for a server's answer (default: %(default)s)")  # fmt: skip
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -166,16 +127,16 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="of each setting (default: %(default)s)")  # fmt: skip
     add("--seed", type=number(0, _LARGEST_SEED), default=FIRST_SEED, metavar="N",
         help="of the first episode; the others follow (default: %(default)s)")  # fmt: skip
-    add("--variants", type=several(one_of((*VARIANTS, "all"))), default=("red_cube",),
+    add("--variants", type=common.several(common.one_of((*VARIANTS, "all"))), default=("red_cube",),
         metavar="NAME,...", help=f"{','.join(VARIANTS)}, or all (default: red_cube)")  # fmt: skip
-    add("--executions", type=several(one_of(EXECUTIONS)), default=(live.execution,),
+    add("--executions", type=common.several(common.one_of(EXECUTIONS)), default=(live.execution,),
         metavar="NAME,...", help=f"{','.join(EXECUTIONS)} (default: {live.execution})")  # fmt: skip
-    add("--rates", type=several(number(1, 1000)), default=(live.rate_of_inference,),
+    add("--rates", type=common.several(number(1, 1000)), default=(live.rate_of_inference,),
         metavar="N,...", help="control steps between two inferences "
         f"(default: {live.rate_of_inference})")  # fmt: skip
-    add("--ensembles", type=several(coefficient), default=(None,), metavar="K,...",
+    add("--ensembles", type=common.several(coefficient), default=(None,), metavar="K,...",
         help=f"temporal ensembling: ACT's coefficient, or {OFF} (default: {OFF})")  # fmt: skip
-    add("--delays", type=several(number(0, MOST_DELAY_MS)), default=(0,), metavar="MS,...",
+    add("--delays", type=common.several(number(0, MOST_DELAY_MS)), default=(0,), metavar="MS,...",
         help="added to each inference [ms] (default: 0)")  # fmt: skip
     add("--one-by-one", action="store_true",
         help="the first value of each, and around it each other value alone; delays with each "
@@ -184,8 +145,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _add_kit(parser: argparse.ArgumentParser) -> None:
     add, number, usual = parser.add_argument, common.whole_number, Kit()
-    add("--cameras", type=several(one_of(CAMERAS)), default=CAMERAS, metavar="NAME,...",
-        help="what the policy sees (default: all four)")  # fmt: skip
+    add("--cameras", type=common.several(common.one_of(CAMERAS)), default=CAMERAS,
+        metavar="NAME,...", help="what the policy sees (default: all four)")  # fmt: skip
     add("--width", type=number(16, 1920), default=usual.size[0], metavar="PIXELS",
         help="of the pictures (default: %(default)s)")  # fmt: skip
     add("--height", type=number(16, 1080), default=usual.size[1], metavar="PIXELS",
@@ -201,13 +162,3 @@ def _add_kit(parser: argparse.ArgumentParser) -> None:
         help="time limit of an episode (default: %(default)s)")  # fmt: skip
     add("--videos", choices=VIDEOS, default=usual.videos,
         help="of which episodes (default: %(default)s)")  # fmt: skip
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 100.0:
-        raise argparse.ArgumentTypeError(f"need 0 to 100 %, got {text!r}")
-    return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -18,14 +16,23 @@ from trossen_pi0_bringup.evaluation.results import (
     TEXT_COLUMNS,
     Episode,
     Evaluation,
-    number,
+    Summary,
     percent,
     rows,
-    success_text,
     summary,
 )
 from trossen_pi0_bringup.evaluation.settings import Setting
-from trossen_pi0_data.page_parts import details, image, page, paragraph, section, table, text
+from trossen_pi0_bringup.virtual.metrics import number_text, success_text
+from trossen_pi0_data.page_parts import (
+    details,
+    image,
+    page,
+    paragraph,
+    png_uri,
+    section,
+    table,
+    text,
+)
 from trossen_pi0_sim.progress import Stage
 
 _LISTED = 25
@@ -91,10 +98,9 @@ def _stage_plot(names: Sequence[str], shares: Mapping[Setting, Sequence[float]])
     if len(shares) <= 8:
         axis.legend(fontsize=7, frameon=False)
     figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    uri = png_uri(figure, dpi=100)
     plt.close(figure)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return uri
 
 
 def _compared(evaluation: Evaluation, others: Mapping[str, Evaluation]) -> str:
@@ -104,13 +110,18 @@ def _compared(evaluation: Evaluation, others: Mapping[str, Evaluation]) -> str:
         [
             setting.name,
             *(
-                success_text(summary(episodes)) if (episodes := each.of(setting)) else "-"
-                for each in known.values()
+                success_text(found.successes, found.episodes) if found else "-"
+                for found in (_summary(each, setting) for each in known.values())
             ),
         ]
         for setting in settings
     ]
     return table(["setting", *known], lines, numbers=range(1, len(known) + 1))
+
+
+def _summary(evaluation: Evaluation, setting: Setting) -> Summary | None:
+    episodes = evaluation.of(setting)
+    return summary(episodes) if episodes else None
 
 
 def _failures(evaluation: Evaluation) -> str:
@@ -141,9 +152,9 @@ def _episodes(episodes: Sequence[Episode]) -> str:
             each.setting.name,
             "success" if each.figures.success else "failure",
             Stage(each.figures.stage).name.lower().replace("_", " "),
-            number(each.figures.duration_s, 1),
-            number(each.figures.pause_s, 1),
-            number(each.figures.measured_jerk["arms"], 0),
+            number_text(each.figures.duration_s, 1),
+            number_text(each.figures.pause_s, 1),
+            number_text(each.figures.measured_jerk["arms"], 0),
             str(each.figures.chunks),
             str(each.figures.limit_events),
             str(each.figures.starvations),

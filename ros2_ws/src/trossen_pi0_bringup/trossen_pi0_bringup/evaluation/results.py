@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trossen_pi0_bringup.evaluation.settings import Setting
 from trossen_pi0_bringup.virtual.figures import Figures
-from trossen_pi0_bringup.virtual.metrics import wilson
+from trossen_pi0_bringup.virtual.metrics import finite_mean, number_text, success_text, wilson
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_data.files import write_atomically
+from trossen_pi0_data.plain_json import to_json
 from trossen_pi0_sim.progress import Stage
 
 FORMAT = 1
@@ -110,8 +109,7 @@ def summary(episodes: Sequence[Episode]) -> Summary:
     count = len(every)
 
     def mean(value: Callable[[Figures], float], chosen: Sequence[Figures] = every) -> float:
-        values = [v for v in map(value, chosen) if math.isfinite(v)]
-        return float(np.mean(values)) if values else math.nan
+        return finite_mean(map(value, chosen))
 
     return Summary(
         episodes=count,
@@ -150,31 +148,20 @@ def rows(evaluation: Evaluation) -> Iterator[list[str]]:
             str(setting.rate_of_inference),
             setting.ensemble_text,
             str(setting.delay_ms),
-            success_text(found),
+            success_text(found.successes, found.episodes),
             percent(found.score),
-            number(found.duration_s, 1),
-            number(found.pause_s, 1),
-            number(found.jerk, 0),
-            number(1e3 * found.jump_rad, 0),
-            number(found.limit_events, 0),
-            number(found.starvations, 1),
+            number_text(found.duration_s, 1),
+            number_text(found.pause_s, 1),
+            number_text(found.jerk, 0),
+            number_text(1e3 * found.jump_rad, 0),
+            number_text(found.limit_events, 0),
+            number_text(found.starvations, 1),
         ]
-
-
-def success_text(found: Summary) -> str:
-    """``19/20 (76 % to 99 %)``."""
-    low, high = found.interval
-    return f"{found.successes}/{found.episodes} ({percent(low)} to {percent(high)})"
 
 
 def percent(share: float) -> str:
     """A share, rounded."""
     return f"{100 * share:.0f} %"
-
-
-def number(value: float, digits: int) -> str:
-    """A number, or a dash where there is none."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -201,7 +188,7 @@ def save(evaluation: Evaluation, path: Path) -> None:
         "how": dict(evaluation.how),
         "episodes": [dataclasses.asdict(each) for each in evaluation.episodes],
     }
-    write_atomically(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+    write_atomically(path, to_json(content))
 
 
 def load(path: Path) -> Evaluation:
@@ -221,14 +208,6 @@ def load(path: Path) -> Evaluation:
         return Evaluation(str(content["policy"]), dict(content["how"]), episodes)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ParameterError(f"{path}: holds no evaluation: {error!r}") from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _numbers(value: Any) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
 
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ArmControllerParameters, PolicyParameters
@@ -20,8 +19,6 @@ OFF = "off"
 
 MOST_DELAY_MS = 5000
 """Longest delay that can be added [ms]."""
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -85,65 +82,55 @@ class Setting:
         )
 
 
-def combinations(
-    variants: Sequence[str],
-    executions: Sequence[str],
-    rates: Sequence[int],
-    ensembles: Sequence[float | None],
-    delays_ms: Sequence[int],
-) -> tuple[Setting, ...]:
-    """Every combination, each once.
+@dataclass(frozen=True)
+class Choices:
+    """What is tried of each.
 
-    Raises:
-        ParameterError: an unknown scenario or execution, or a delay out of range.
+    Attributes:
+        variants: scenarios.
+        executions: how inference and motion go together.
+        rates: control steps between two inferences.
+        ensembles: ACT's coefficients; None: no ensembling.
+        delays_ms: added to each inference [ms].
     """
-    every = product(variants, executions, rates, ensembles, delays_ms)
-    return tuple(dict.fromkeys(Setting(*values) for values in every))
 
+    variants: Sequence[str]
+    executions: Sequence[str]
+    rates: Sequence[int]
+    ensembles: Sequence[float | None]
+    delays_ms: Sequence[int]
 
-def one_by_one(
-    variants: Sequence[str],
-    executions: Sequence[str],
-    rates: Sequence[int],
-    ensembles: Sequence[float | None],
-    delays_ms: Sequence[int],
-) -> tuple[Setting, ...]:
-    """The first value of each, and around it each other value alone; delays with each execution.
+    def combined(self) -> tuple[Setting, ...]:
+        """Every combination, each once.
 
-    Raises:
-        ParameterError: as ``combinations``.
-    """
-    base = Setting(variants[0], executions[0], rates[0], ensembles[0], delays_ms[0])
-    around = [base]
-    around += [dataclasses.replace(base, variant=each) for each in variants]
-    around += [dataclasses.replace(base, rate_of_inference=each) for each in rates]
-    around += [dataclasses.replace(base, ensemble=each) for each in ensembles]
-    around += [
-        dataclasses.replace(base, execution=execution, delay_ms=delay)
-        for execution in executions
-        for delay in delays_ms
-    ]
-    return tuple(dict.fromkeys(around))
+        Raises:
+            ParameterError: an unknown scenario or execution, or a delay out of range.
+        """
+        every = product(self.variants, self.executions, self.rates, self.ensembles, self.delays_ms)
+        return tuple(dict.fromkeys(Setting(*values) for values in every))
 
+    def one_by_one(self) -> tuple[Setting, ...]:
+        """The first of each, around it each other value alone, and delays with each execution.
 
-def several(parse: Callable[[str], _Value]) -> Callable[[str], tuple[_Value, ...]]:
-    """A type for argparse: values with commas between them, each once."""
-
-    def parse_all(text: str) -> tuple[_Value, ...]:
-        return tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",")))
-
-    return parse_all
-
-
-def one_of(known: Collection[str]) -> Callable[[str], str]:
-    """A type for argparse: one of some words."""
-
-    def parse(text: str) -> str:
-        if text not in known:
-            raise argparse.ArgumentTypeError(f"need some of {','.join(known)}, got {text!r}")
-        return text
-
-    return parse
+        Raises:
+            ParameterError: as ``combined``.
+        """
+        base = Setting(
+            self.variants[0],
+            self.executions[0],
+            self.rates[0],
+            self.ensembles[0],
+            self.delays_ms[0],
+        )
+        around = [base]
+        around += [dataclasses.replace(base, variant=each) for each in self.variants]
+        around += [dataclasses.replace(base, rate_of_inference=each) for each in self.rates]
+        around += [dataclasses.replace(base, ensemble=each) for each in self.ensembles]
+        around += [
+            dataclasses.replace(base, execution=execution, delay_ms=delay)
+            for execution, delay in product(self.executions, self.delays_ms)
+        ]
+        return tuple(dict.fromkeys(around))
 
 
 def coefficient(text: str) -> float | None:

@@ -38,9 +38,8 @@ from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_bringup.virtual.episode import Ending
 from trossen_pi0_bringup.virtual.figures import Figures, measured_figures
 from trossen_pi0_core.contract import CAMERAS, NANOSECONDS
-from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.execution import Counters
-from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS
+from trossen_pi0_core.parameters.sim import PROMPTS, VARIANTS, variants_of
 from trossen_pi0_msgs.msg import ControllerStatus
 from trossen_pi0_sim.progress import Stage
 
@@ -67,22 +66,8 @@ def evaluation_specs(arguments: Arguments) -> list[NodeSpec]:
     Raises:
         ParameterError: arguments that do not go together.
     """
-    scenarios(arguments)
+    variants_of(arguments["variants"])
     return checked_specs(arguments)
-
-
-def scenarios(arguments: Arguments) -> list[str]:
-    """The scenarios that the arguments name.
-
-    Raises:
-        ParameterError: an unknown one.
-    """
-    text = arguments["variants"]
-    names = list(VARIANTS) if text == "all" else [part.strip() for part in text.split(",")]
-    unknown = [name for name in names if name not in VARIANTS]
-    if unknown:
-        raise ParameterError(f"variants: {unknown} are not among {list(VARIANTS)}, or 'all'")
-    return list(dict.fromkeys(names))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -136,7 +121,8 @@ def _settings(command: StackCommand, runner: EpisodeRunner) -> list[Setting]:
     execution, rate = told(POLICY, "execution", "rate_of_inference")
     (coefficient,) = told(ARM_CONTROLLER, "temporal_ensemble_coefficient")
     ensemble = None if math.isnan(coefficient) else coefficient
-    return [Setting(variant, execution, rate, ensemble) for variant in scenarios(command.arguments)]
+    variants = dict.fromkeys(variants_of(command.arguments["variants"]))
+    return [Setting(variant, execution, rate, ensemble) for variant in variants]
 
 
 def _episode(command: StackCommand, runner: EpisodeRunner, setting: Setting, seed: int) -> Episode:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from trossen_pi0_bringup.execution_bench.report import failures, plot, tables, w
 from trossen_pi0_bringup.execution_bench.stand_in import KINDS
 from trossen_pi0_bringup.virtual.figures import Figures
 from trossen_pi0_core.errors import ParameterError, TrossenPi0Error
-from trossen_pi0_policy.cli.arguments import existing_file, whole_number
+from trossen_pi0_policy.cli.arguments import existing_file, one_of, several, whole_number
 
 EPISODES = 12
 """Episodes of a cell: the whole bench then takes some 15 minutes on two free cores."""
@@ -68,33 +68,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--delays",
-        type=_each(whole_number(0, _LARGEST_DELAY_MS)),
+        type=several(whole_number(0, _LARGEST_DELAY_MS)),
         default=list(DELAYS_MS),
         help=f"added to each inference [ms]; {','.join(map(str, DELAYS_MS))}",
     )
     for name, known in (("--modes", MODES), ("--policies", KINDS)):
         chosen = ",".join(known)
-        add(name, type=_each(_one_of(known)), default=list(known), help=chosen)
+        add(name, type=several(one_of(known)), default=list(known), help=chosen)
     add("--seed", type=whole_number(0, 2**31), default=0, help="of the first episode; %(default)s")
     add("--processes", type=whole_number(1, 256), default=PROCESSES, help="%(default)s")
     add("--out", type=Path, default=Path("docs"), help="folder of execution.md and images/; docs")
     add("--json", type=Path, help="also write the figures of every episode to this file")
     add("--redraw", type=existing_file, help="measure nothing, take the figures of a --json file")
     return parser
-
-
-def _each(parse: Callable[[str], object]) -> Callable[[str], list[object]]:
-    """A type for argparse: several values with commas between them, each once."""
-    return lambda text: list(dict.fromkeys(parse(part.strip()) for part in text.split(",")))
-
-
-def _one_of(known: Collection[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in known:
-            raise argparse.ArgumentTypeError(f"need some of {','.join(known)}, got {text!r}")
-        return text
-
-    return parse
 
 
 class _Progress:

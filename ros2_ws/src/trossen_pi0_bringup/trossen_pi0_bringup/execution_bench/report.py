@@ -12,14 +12,13 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 
 from trossen_pi0_bringup.execution_bench.cells import BASE_LATENCY_S, JITTER_S, Cell
 from trossen_pi0_bringup.execution_bench.measuring import Results
 from trossen_pi0_bringup.execution_bench.stand_in import KINDS
 from trossen_pi0_bringup.virtual.figures import Figures
-from trossen_pi0_bringup.virtual.metrics import wilson
+from trossen_pi0_bringup.virtual.metrics import finite_mean, number_text, success_text, wilson
 from trossen_pi0_core.errors import ParameterError
 
 BEGIN = "<!-- bench-execution: begin -->"
@@ -77,8 +76,7 @@ _COLUMNS = (
 
 def mean(column: _Column, episodes: Sequence[Figures]) -> float:
     """Mean over the episodes that have the figure; NaN without any."""
-    values = [value for value in map(column.value, episodes) if math.isfinite(value)]
-    return float(np.mean(values)) if values else math.nan
+    return finite_mean(map(column.value, episodes))
 
 
 def tables(results: Results, seeds: Sequence[int]) -> str:
@@ -100,23 +98,14 @@ def _table(results: Results, policy: str) -> str:
     lines = [_line(titles), _line(["---", "---:", "---", *("---:" for _ in _COLUMNS)])]
     for cell, episodes in results.items():
         if cell.policy == policy:
-            figures = (_number(mean(c, episodes), c.digits) for c in _COLUMNS)
-            lines.append(_line([cell.mode, str(cell.delay_ms), _success(episodes), *figures]))
+            figures = (number_text(mean(c, episodes), c.digits) for c in _COLUMNS)
+            success = success_text(sum(f.success for f in episodes), len(episodes))
+            lines.append(_line([cell.mode, str(cell.delay_ms), success, *figures]))
     return "\n".join(lines)
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _success(episodes: Sequence[Figures]) -> str:
-    count = sum(f.success for f in episodes)
-    low, high = wilson(count, len(episodes))
-    return f"{count}/{len(episodes)} ({low:.0%} to {high:.0%})".replace("%", " %")
 
 
 def failures(results: Results) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,23 @@ def row_at(positions: Array, elapsed_s: float, period_s: float) -> Array:
     row = min(int(place), len(positions) - 1)
     following = min(row + 1, len(positions) - 1)
     return positions[row] + (place - row) * (positions[following] - positions[row])
+
+
+def finite_mean(values: Iterable[float]) -> float:
+    """Mean of those that are finite; NaN without any."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def number_text(value: float, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def success_text(successes: int, trials: int) -> str:
+    """``19/20 (76 % to 99 %)``, with Wilson's interval."""
+    low, high = wilson(successes, trials)
+    return f"{successes}/{trials} ({100 * low:.0f} % to {100 * high:.0f} %)"
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -17,6 +17,21 @@ PROMPTS = {
 """What an operator would say to have each variant's object handed over."""
 
 
+def variants_of(text: str) -> list[str]:
+    """Task variants that are named with commas between them, or all by ``all``.
+
+    Raises:
+        ParameterError: an unknown one.
+    """
+    if text == "all":
+        return list(VARIANTS)
+    names = [part.strip() for part in text.split(",")]
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        raise ParameterError(f"variants: {unknown} are not among {list(VARIANTS)}, or 'all'")
+    return names
+
+
 RESTING, SWINGING = "rest", "swing"
 """What the hand that holds the simulated leaders does."""
 

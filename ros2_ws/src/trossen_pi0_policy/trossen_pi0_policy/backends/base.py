@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import ActionPrefix, Observation
+from trossen_pi0_core.errors import BackendUnavailableError
 from trossen_pi0_core.parameters import PolicyParameters
+
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -173,3 +177,22 @@ class PolicyBackend(Protocol):
     def close(self) -> None:
         """Releases everything. The last call; may be called without ``prepare``."""
         ...
+
+
+def asked_again(backend: PolicyBackend, ask: Callable[[], Inference]) -> Inference:
+    """An answer, for commands that can wait: where there is none now, it is asked for again.
+
+    Args:
+        backend: made ready before each attempt.
+        ask: asks it.
+
+    Raises:
+        BackendUnavailableError: no answer to the last attempt.
+        BackendError: it cannot be made ready, or its answer makes no sense.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(BackendUnavailableError):
+            backend.prepare()
+            return ask()
+    backend.prepare()
+    return ask()

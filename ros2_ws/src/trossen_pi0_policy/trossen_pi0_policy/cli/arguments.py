@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+_Value = TypeVar("_Value")
 
 DTYPES = ("auto", "bfloat16", "float32")
 MAX_STEPS = 1000
@@ -27,6 +30,41 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def number(low: float, high: float, unit: str) -> Callable[[str], float]:
+    """A type for argparse: a number of a range, its ends included."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"need {low:g} to {high:g} {unit}, got {text!r}")
+        return value
+
+    return parse
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """A type for argparse, for ``several``: one of some words."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"need some of {','.join(known)}, got {text!r}")
+        return text
+
+    return parse
+
+
+def several(parse: Callable[[str], _Value]) -> Callable[[str], tuple[_Value, ...]]:
+    """A type for argparse: values with commas between them, each once."""
+
+    def parse_all(text: str) -> tuple[_Value, ...]:
+        return tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",")))
+
+    return parse_all
 
 
 def existing_file(text: str) -> Path:

@@ -4,9 +4,9 @@
 
 Several processes step the simulated kit as fast as they can. The frames are those that a recording
 of the running stack gives: measured joints, the expert's command in force and four pictures,
-30 a second. Unless told otherwise each episode looks different and the arms are pushed off the
-plan, whose commands then show how to come back to it. Episodes that fail are left out, and others
-made in their place.
+30 a second. Unless told otherwise each episode looks different, the arms are pushed off the
+plan, whose commands then show how to come back to it, and some episodes begin where a grasp has
+gone wrong. Episodes that fail are left out, and others made in their place.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Wish:
         size: width and height of the pictures [pixels].
         looks: each episode looks different.
         sway_rad: standard deviation of the offsets from the plan [rad].
+        recovery: share of the episodes that begin where a grasp has gone wrong.
     """
 
     options: Options
@@ -62,6 +63,7 @@ class Wish:
     size: tuple[int, int] = (320, 240)
     looks: bool = True
     sway_rad: float = 0.012
+    recovery: float = 0.25
 
     def __post_init__(self) -> None:
         unknown = [each for each in self.variants if each not in VARIANTS]
@@ -73,6 +75,7 @@ class Wish:
             ("width", self.size[0], 16, 1920),
             ("height", self.size[1], 16, 1080),
             ("sway", self.sway_rad, 0.0, 0.1),
+            ("recovery", self.recovery, 0.0, 1.0),
         ):
             if not low <= value <= high:
                 raise DatasetError(f"{label} must lie in {low}..{high}, got {value}")
@@ -89,6 +92,7 @@ class Wish:
             self.options.cameras,
             self.looks,
             self.sway_rad,
+            self.recovery,
             self.options.codec,
             self.options.fps,
         )
@@ -196,6 +200,13 @@ def parse(arguments: Sequence[str] | None = None) -> Wish:
         metavar="RAD",
         help="how far the arms are pushed off the plan, standard deviation (default %(default)s)",
     )
+    add(
+        "--recovery",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="of the episodes, that begin where a grasp has gone wrong (default %(default)s)",
+    )
     add("--cameras", default=",".join(CAMERAS), metavar="NAMES", help="default: all four")
     add(
         "--format",
@@ -229,7 +240,10 @@ def parse(arguments: Sequence[str] | None = None) -> Wish:
         raise DatasetError(f"cameras must be of {list(CAMERAS)}, got {unknown}")
     names = VARIANTS if given.variants == "all" else tuple(given.variants.split(","))
     size = given.width, given.height
-    return Wish(options, given.episodes, names, given.seed, size, not given.same_looks, given.sway)
+    return Wish(
+        options, given.episodes, names, given.seed, size,
+        looks=not given.same_looks, sway_rad=given.sway, recovery=given.recovery,
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

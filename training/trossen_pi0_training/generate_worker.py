@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.errors import DatasetError, TrossenPi0Error
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_sim.astray import go_astray
 from trossen_pi0_sim.expert import HandoverExpert
 from trossen_pi0_sim.looks import Looks
-from trossen_pi0_sim.rollout import EpisodeResult, Sway, expert_rows
+from trossen_pi0_sim.rollout import EpisodeResult, Sway, begin, expert_rows
 from trossen_pi0_sim.tasks import episode_rng
 from trossen_pi0_sim.world import World
 from trossen_pi0_training.shards import Frame, Origin, write_shard
 
-_LOOK_STREAM, _SWAY_STREAM = 2, 3
+_LOOK_STREAM, _SWAY_STREAM, _ASTRAY_STREAM = 2, 3, 4
 """Of an episode's random numbers; those before them are the object's."""
 
 
@@ -38,6 +39,7 @@ class Scene:
         cameras: those to render.
         looks: light, colours, cameras and clutter are drawn anew for each episode.
         sway_rad: standard deviation of the offsets in what the arms are told [rad].
+        recovery: chance that it begins where a grasp has gone wrong.
         codec: of the videos.
         fps: frames a second.
     """
@@ -50,6 +52,7 @@ class Scene:
     cameras: tuple[str, ...]
     looks: bool
     sway_rad: float
+    recovery: float
     codec: str
     fps: int
 
@@ -88,16 +91,18 @@ def make_episode(scene: Scene) -> str:
 def _frames(scene: Scene) -> Iterator[Frame]:
     """The frames of an episode; raises DatasetError at the end of one that fails."""
     world, expert, looks = _stage()
-    world.reset(scene.seed, scene.variant)
+    begin(world, scene.seed, scene.variant)
     if scene.looks:
         looks.draw(episode_rng(scene.seed, _LOOK_STREAM))
     else:
         looks.restore()
     sway = Sway(episode_rng(scene.seed, _SWAY_STREAM), scene.sway_rad) if scene.sway_rad else None
+    rng = episode_rng(scene.seed, _ASTRAY_STREAM)
+    motion = go_astray(world, expert, rng) if rng.random() < scene.recovery else None
     ended: list[EpisodeResult] = []
 
     def rows() -> Iterator[NDArray[np.float64]]:
-        ended.append((yield from expert_rows(world, expert, sway=sway)))
+        ended.append((yield from expert_rows(world, expert, sway=sway, motion=motion)))
 
     for action in rows():
         images = {camera: world.render(camera, *scene.size) for camera in scene.cameras}

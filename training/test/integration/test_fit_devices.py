@@ -28,7 +28,7 @@ from trossen_pi0_training.run.checkpoints import Assets, RunCheckpoints
 meshes._LEAST_SHARED_BYTES = 1024  # the model is small
 devices, shared, micro = (int(word) for word in sys.argv[1:4])
 config = replace(
-    find_config("debug"), batch_size=16, fsdp_devices=shared, augment=False, ema_decay=None,
+    find_config("debug"), batch_size=16, fsdp_devices=shared, augment="none", ema_decay=None,
     exp_name="try", loader=LoaderConfig(workers=0), checkpoint_base=Path(sys.argv[4]),
 )
 mesh = meshes.make_mesh(config)

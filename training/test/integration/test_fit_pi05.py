@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
 
 def train(home):
     changes = {"model": NAME, "max_prefix": 10, "batch_size": 4, "ema_decay": None}
-    changes["augment"] = False
+    changes["augment"] = "none"
     config = debug_config(home, convert_episodes(home), **changes)
     frames = open_dataset(config.data)
     chosen = select_episodes(frames, config.data)

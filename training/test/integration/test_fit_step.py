@@ -53,7 +53,7 @@ def lora_preset():
 
 
 def plain(home, **changes):
-    return debug_config(home, **{"augment": False, "batch_size": 4, "ema_decay": 0.75, **changes})
+    return debug_config(home, **{"augment": "none", "batch_size": 4, "ema_decay": 0.75, **changes})
 
 
 def host_batches(config, count):
@@ -204,6 +204,10 @@ def test_clean_rows_count_for_nothing_and_are_as_long_as_drawn():
     assert float(free.time.min()) >= 0.001
     assert (np.asarray(free.weight) == 1).all()
     assert float(free.time[:, 0].mean()) == pytest.approx(0.6, abs=0.03)  # of Beta(1.5, 1)
+    half = draw(noise_key, time_key, (500, 50, 32), 10, 0.5)
+    given = np.asarray(half.time == 0.0).any(axis=1)
+    assert given.mean() == pytest.approx(0.5 * 10 / 11, abs=0.07)  # one delay of eleven is none
+    np.testing.assert_array_equal(np.asarray(half.time)[given], np.asarray(draws.time)[given])
 
 
 @pytest.mark.slow
@@ -250,6 +254,11 @@ def test_pictures_change_within_limits_and_each_for_itself():
     assert 8 <= recoloured.sum() <= 24
     repeated = jax.jit(augment, static_argnums=2)(grey, jax.random.key(0), cameras)
     np.testing.assert_array_equal(repeated, found)
+    still = np.asarray(jax.jit(augment, static_argnums=(2, 3))(
+        grey, jax.random.key(0), cameras, "colours"
+    ))  # fmt: skip
+    np.testing.assert_array_equal(still[:, 1:], found[:, 1:])
+    np.testing.assert_array_equal(still[:, 0], still[:, 1])  # colours only
 
 
 def test_numbers_that_do_not_divide_are_refused(home):

@@ -58,7 +58,7 @@ def finish(*processes):
 
 
 def options(home, name, *more):
-    return ["--checkpoint-base", home, "--exp-name", name, "--no-augment", *more]
+    return ["--checkpoint-base", home, "--exp-name", name, "--augment", "none", *more]
 
 
 def test_two_processes_train_and_resume_as_one(tmp_path):

@@ -184,8 +184,12 @@ class TrainConfig:
         remat: activations kept for the backward pass: ``auto``, ``none``, ``some`` or ``all``.
         fsdp_devices: so many devices share the parameters.
         dtype: of the transformers' activations.
-        augment: change the pictures as openpi does.
+        augment: how pictures are changed: ``openpi``: as there, with a crop and a turn that move
+            what the cameras beside the wrists' see by some centimetres; ``colours``: only those, as
+            there; ``none``.
         max_prefix: up to so many first rows of a chunk are given clean (arXiv 2512.05964).
+        prefix_share: of the examples, that may be given some; with the others the model learns to
+            answer without.
         loader: how examples are made ready.
         validation: looks at held-out episodes.
         seed: of all randomness.
@@ -215,8 +219,9 @@ class TrainConfig:
     remat: Literal["auto", "none", "some", "all"] = "auto"
     fsdp_devices: int = 1
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    augment: bool = True
+    augment: Literal["openpi", "colours", "none"] = "openpi"
     max_prefix: int = 0
+    prefix_share: float = 1.0
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     seed: int = 42
@@ -237,6 +242,8 @@ class TrainConfig:
         _at_least(self, 1, "batch_size", "fsdp_devices", "num_train_steps", "log_interval")
         _at_least(self, 1, "save_interval", "keep_period")
         _at_least(self, 0, "micro_batch", "max_prefix", "seed")
+        if not 0 <= self.prefix_share <= 1:
+            raise ParameterError(f"prefix_share must lie in [0, 1], got {self.prefix_share}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ParameterError(f"ema_decay must lie in [0, 1) or be None, got {self.ema_decay}")
         if self.overwrite and self.resume:

@@ -16,6 +16,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+OPENPI, COLOURS = "openpi", "colours"
+"""Kinds of changes."""
+
 CROPPED = 0.95
 LARGEST_TURN_DEG = 5.0
 BRIGHTNESS, CONTRAST, HUE = 0.3, 0.4, 0.1
@@ -26,13 +29,16 @@ _COLOUR_KEYS = 5
 """So many augmax makes of a picture's key; those of brightness, contrast and hue come first."""
 
 
-def augment(images: jax.Array, key: jax.Array, cameras: Sequence[str]) -> jax.Array:
+def augment(
+    images: jax.Array, key: jax.Array, cameras: Sequence[str], kind: str = OPENPI
+) -> jax.Array:
     """Changes pictures.
 
     Args:
         images: uint8, shape (batch, cameras, size, size, 3).
         key: of the randomness; the cameras of an example share it, as in openpi.
         cameras: names of the model's pictures; those with ``wrist`` in it keep their geometry.
+        kind: ``OPENPI``; with ``COLOURS`` the others' keep it too.
 
     Returns:
         float32 in [-1, 1], the same shape.
@@ -40,7 +46,8 @@ def augment(images: jax.Array, key: jax.Array, cameras: Sequence[str]) -> jax.Ar
     keys = jax.random.split(key, images.shape[0])
     pictures = []
     for i, camera in enumerate(cameras):
-        change = _change_colours if "wrist" in camera else _change_all
+        still = kind == COLOURS or "wrist" in camera
+        change = _change_colours if still else _change_all
         pictures.append(jax.vmap(change)(keys, images[:, i]))
     return jnp.stack(pictures, axis=1) * 2.0 - 1.0
 

@@ -23,12 +23,16 @@ class Draws:
 
 
 def draw(
-    noise_key: jax.Array, time_key: jax.Array, shape: tuple[int, int, int], max_prefix: int
+    noise_key: jax.Array,
+    time_key: jax.Array,
+    shape: tuple[int, int, int],
+    max_prefix: int,
+    prefix_share: float = 1.0,
 ) -> Draws:
     """Draws for a batch.
 
     The flow time is Beta(1.5, 1) * 0.999 + 0.001, as openpi draws it. With clean prefixes
-    (training-time real-time chunking, arXiv 2512.05964) each example has a simulated delay, uniform
+    (training-time real-time chunking, arXiv 2512.05964) an example has a simulated delay, uniform
     in 0..max_prefix; so many of its first rows are clean, and the loss is that of the others.
 
     Args:
@@ -36,6 +40,8 @@ def draw(
         time_key: of flow times and delays.
         shape: of the actions, (batch, horizon, action_dim).
         max_prefix: longest clean prefix, below the horizon; 0: none.
+        prefix_share: chance that an example has a delay; the others have none, as where chunks
+            are asked for without a prefix.
     """
     noise = jax.random.normal(noise_key, shape)
     time = jax.random.beta(time_key, 1.5, 1.0, shape[:1]) * 0.999 + 0.001
@@ -43,6 +49,9 @@ def draw(
     weight = jnp.ones(shape[:2])
     if max_prefix:
         delay = jax.random.randint(jax.random.fold_in(time_key, 1), shape[:1], 0, max_prefix + 1)
+        if prefix_share < 1.0:
+            given = jax.random.bernoulli(jax.random.fold_in(time_key, 2), prefix_share, shape[:1])
+            delay = jnp.where(given, delay, 0)
         clean = jnp.arange(shape[1]) < delay[:, None]
         time = jnp.where(clean, 0.0, time)
         weight = jnp.where(clean, 0.0, shape[1] / (shape[1] - delay[:, None]))

@@ -93,9 +93,10 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         # As in openpi: of pictures, noise and flow times.
         augment_key, noise_key, time_key = jax.random.split(step_key(config, state.step), 3)
-        draws = draw(noise_key, time_key, _shape(batch), config.max_prefix)
-        if config.augment:
-            pictures = augment(batch.seen.images, augment_key, model_sizes.cameras)
+        draws = draw(noise_key, time_key, _shape(batch), config.max_prefix, config.prefix_share)
+        if config.augment != "none":
+            cameras = model_sizes.cameras
+            pictures = augment(batch.seen.images, augment_key, cameras, config.augment)
             batch = replace(batch, seen=replace(batch.seen, images=pictures))
         if state.widened:
             filled = fill(state.frozen, state.trainable, state.widened)

@@ -42,7 +42,7 @@ class Disturbance:
         """Where the object shall be, or None while it is left alone.
 
         Args:
-            time_s: simulated time [s].
+            time_s: since the episode began [s].
             gripper_distance: from the right gripper's grasp point to the object's centre [m].
             at: where it is, shape (3,): x [m], y [m], yaw [rad].
             touched: a finger touches the object, which ends the push.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.joints import JOINTS_PER_ARM
+from trossen_pi0_sim.astray import Motion
 from trossen_pi0_sim.expert import STAGED, HandoverExpert, Plan
 from trossen_pi0_sim.progress import Stage
 from trossen_pi0_sim.world import TICK_S, World
@@ -19,7 +20,6 @@ ROW_RATE_HZ = 30.0
 MOVED_M = 0.005
 """The object is looked at again when it has moved further than this before the grasp [m]."""
 
-_SETTLE_S = 1.0
 _REPLAN_LEAD_S = 0.1
 
 
@@ -49,12 +49,26 @@ class EpisodeResult:
 class ExpertDriver:
     """Follows the expert's plan and plans anew when the object moves before the grasp."""
 
-    def __init__(self, world: World, expert: HandoverExpert) -> None:
+    def __init__(self, world: World, expert: HandoverExpert, motion: Motion | None = None) -> None:
+        """Plans from where the arms are.
+
+        Args:
+            world: an episode that is under way.
+            expert: makes the plans.
+            motion: how the arms move; None: they stand still.
+
+        Raises:
+            BackendError: the object cannot be reached or held.
+        """
         self._world = world
         self._expert = expert
         self.plans = 0
-        self.plan = self._make_plan(world.snapshot.positions, None)
-        self._began_s = world.snapshot.time_s
+        self.plan = (
+            self._make_plan(motion.positions, motion.velocities)
+            if motion
+            else self._make_plan(world.snapshot.positions, None)
+        )
+        self._began_s = world.episode_s
 
     def _make_plan(
         self, joints: NDArray[np.float64], velocities: NDArray[np.float64] | None
@@ -66,15 +80,15 @@ class ExpertDriver:
     @property
     def done(self) -> bool:
         """The plan has ended."""
-        return self._world.snapshot.time_s - self._began_s >= self.plan.duration_s
+        return self._world.episode_s - self._began_s >= self.plan.duration_s
 
     def targets(self, ahead_s: float) -> NDArray[np.float64]:
         """Targets of the 14 joints at a time after now [s], shape (14,) [rad; m]."""
-        elapsed = self._world.snapshot.time_s - self._began_s
+        elapsed = self._world.episode_s - self._began_s
         if elapsed < self.plan.grasp_time_s - _REPLAN_LEAD_S and self._moved():
             row, speed = self.plan.sample(elapsed)[0], self.plan.velocity(elapsed)[0]
             self.plan = self._make_plan(row, speed)
-            self._began_s = self._world.snapshot.time_s
+            self._began_s = self._world.episode_s
             elapsed = 0.0
         return self.plan.sample(elapsed + ahead_s)[0]
 
@@ -110,6 +124,18 @@ class Sway:
         return self._offset
 
 
+def begin(world: World, seed: int, variant: str) -> None:
+    """Begins an episode with both arms staged; no drivers may be attached.
+
+    Args:
+        world: to reset.
+        seed: of the episode.
+        variant: scenario.
+    """
+    world.reset(seed, variant)
+    world.place_arms(STAGED)
+
+
 def run_episode(
     world: World, expert: HandoverExpert, seed: int, variant: str, *, interpolate: bool = True
 ) -> EpisodeResult:
@@ -123,7 +149,7 @@ def run_episode(
         interpolate: between the rows, which come at ``ROW_RATE_HZ``; otherwise each row is held
             until the next.
     """
-    world.reset(seed, variant)
+    begin(world, seed, variant)
     rows = expert_rows(world, expert, interpolate=interpolate)
     while True:
         try:
@@ -138,37 +164,38 @@ def expert_rows(
     *,
     interpolate: bool = True,
     sway: Sway | None = None,
+    motion: Motion | None = None,
 ) -> Generator[NDArray[np.float64], None, EpisodeResult]:
-    """Runs the episode that the world was reset to, row by row.
+    """Runs an episode from where the arms are to the end of the plan or to failure, row by row.
 
     Yields the expert's targets, shape (14,) [rad; m for carriages], at the moment they are due and
     before the world goes on, so that state and pictures of that moment can be taken; returns how it
     ended.
 
     Args:
-        world: no drivers may be attached; its arms are put to the staged pose.
+        world: no drivers may be attached; ``begin`` has begun the episode.
         expert: makes the plans.
         interpolate: see ``run_episode``.
         sway: added to what the arms are told, not to what is yielded.
+        motion: of the arms, where they do not stand still.
+
+    Raises:
+        BackendError: the object cannot be reached or held.
     """
-    world.place_arms(STAGED)
-    began_s = world.snapshot.time_s
-    driver = ExpertDriver(world, expert)
+    began_s = world.episode_s
+    driver = ExpertDriver(world, expert, motion)
     ticks = round(1.0 / (ROW_RATE_HZ * TICK_S))
     row = driver.targets(0.0)
     sent = row
-    while not (driver.done or world.progress.failed or world.progress.success):
+    while not (driver.done or world.progress.failed):
         yield row
         row = driver.targets(1.0 / ROW_RATE_HZ)
         following = row + sway.next() if sway else row
         for tick in range(ticks):
             part = (tick + 1) / ticks if interpolate else 1.0
-            _send(world, sent + part * (following - sent))
+            world.command_both(sent + part * (following - sent))
             world.step()
         sent = following
-    settle_until = world.snapshot.time_s + _SETTLE_S
-    while world.snapshot.time_s < settle_until and not world.progress.success:
-        world.step()
     progress = world.progress
     return EpisodeResult(
         seed=world.seed,
@@ -176,11 +203,6 @@ def expert_rows(
         success=progress.success,
         stage=progress.stage,
         reason=progress.reason,
-        duration_s=world.snapshot.time_s - began_s,
+        duration_s=world.episode_s - began_s,
         plans=driver.plans,
     )
-
-
-def _send(world: World, targets: NDArray[np.float64]) -> None:
-    world.command(0, targets[:7])
-    world.command(1, targets[7:])

@@ -104,7 +104,7 @@ class World:
         self._index()
         self._renderers: dict[tuple[int, int], CameraRenderer] = {}
         self._targets: list[Array | None] = [None] * len(ARMS)
-        self._ticks = 0
+        self._ticks = self._began_ticks = 0
         self.progress = TaskProgress()
         self._disturbance: Disturbance | None = None
         self.reset(seed, variant)
@@ -144,12 +144,23 @@ class World:
             else _checked(positions, JOINTS_PER_ARM)
         )
 
+    def command_both(self, positions: ArrayLike) -> None:
+        """Sets the targets of both arms, shape (14,), left arm first; see ``command``."""
+        targets = _checked(positions, len(JOINT_NAMES))
+        for arm in range(len(ARMS)):
+            self.command(arm, targets[arm * JOINTS_PER_ARM :][:JOINTS_PER_ARM])
+
     @property
     def ground_truth(self) -> GroundTruth:
         """Where the object is."""
         return GroundTruth(
             self.variant.name, self.seed, self.snapshot.object_pose, self.variant.half_size
         )
+
+    @property
+    def episode_s(self) -> float:
+        """Simulated time since the episode began [s]; the same to the bit for each episode."""
+        return (self._ticks - self._began_ticks) * TICK_S
 
     # -- the owner's thread --------------------------------------------------------------------
 
@@ -186,6 +197,7 @@ class World:
         self.seed = seed
         self.variant = chosen
         set_variant(self.model, chosen)
+        self._began_ticks = self._ticks
         self.progress = TaskProgress()
         self._disturbance = Disturbance(seed) if chosen.disturbed else None
         self._data.qpos[self._object_qpos] = pose
@@ -212,8 +224,7 @@ class World:
         self._data.qpos[self._mirrored] = joints[JOINTS_PER_ARM - 1 :: JOINTS_PER_ARM]
         self._data.qpos[self._object_qpos] = object_pose
         self._data.ctrl[self._ctrl] = joints
-        for arm in range(len(ARMS)):
-            self.command(arm, joints[arm * JOINTS_PER_ARM :][:JOINTS_PER_ARM])
+        self.command_both(joints)
         self._refresh()
 
     def render(
@@ -245,7 +256,7 @@ class World:
         bodies = set(self.model.geom_bodyid[list(touching)]) if touching else set()
         left, right = (sum(body in bodies for body in arm) for arm in self._finger_bodies)
         return TaskState(
-            time_s=self._ticks * TICK_S,
+            time_s=self.episode_s,
             object_position=at,
             object_speed=float(np.linalg.norm(data.qvel[self._object_dof][:3])),
             on_table=self._table_geom in touching,
@@ -297,7 +308,7 @@ class World:
         touched = any(self.model.geom_bodyid[geom] in fingers for geom in self._touching())
         yaw = 2 * np.arctan2(pose[6], pose[3])
         at = np.array([pose[0], pose[1], yaw])
-        target = disturbance.target(self._ticks * TICK_S, distance, at, touched=touched)
+        target = disturbance.target(self.episode_s, distance, at, touched=touched)
         if target is not None:
             data.qpos[self._object_qpos][:2] = target[:2]
             data.qpos[self._object_qpos][3:] = [

@@ -108,7 +108,7 @@ def test_a_swayed_expert_succeeds_off_its_plan(world: World) -> None:
     expert = HandoverExpert()
     states, actions = {}, {}
     for size in (0.0, 0.012):
-        world.reset(3, "red_cube")
+        begin(world)
         sway = Sway(episode_rng(3, 3), size) if size else None
         ended: list[EpisodeResult] = []
         seen, told = [], []

@@ -182,6 +182,13 @@ def test_a_batch_that_is_not_finite_changes_nothing(home):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_fresh_model_has_no_steep_gradients(home):
+    # As it has where pictures begin as tokens of zeros, which norms blow up a thousandfold.
+    config = plain(home)
+    _, _, metrics = run(config, batches=host_batches(config, 1))
+    assert float(metrics[0].grad_norm) < 100.0
+
+
 def test_the_loss_falls_on_one_batch(home):
     config = plain(home)
     (host,) = host_batches(config, 1)

@@ -27,7 +27,8 @@ def words(root: Path, *more: str) -> list[str]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "set"
     options = ("--episodes", "2", "--variants", "red_cube,blue_brick", "--workers", "2")
-    assert generate.main(words(root, *options, "--val-fraction", "0.5")) == 0
+    more = ("--val-fraction", "0.5", "--recovery", "0")
+    assert generate.main(words(root, *options, *more)) == 0
     return root
 
 
@@ -61,7 +62,7 @@ def test_the_frames_are_those_of_a_recording(made: Path) -> None:
 
 def test_the_same_wish_gives_the_same_values(made: Path, tmp_path: Path) -> None:
     wish = generate.parse(
-        words(tmp_path / "again", "--episodes", "1", "--workers", "1", "--seed", "0")
+        words(tmp_path / "again", "--episodes", "1", "--workers", "1", "--recovery", "0")
     )
     generate.generate(wish)
     again = LeRobotFrames(tmp_path / "again", JointMap().dataset_names)
@@ -72,6 +73,19 @@ def test_the_same_wish_gives_the_same_values(made: Path, tmp_path: Path) -> None
         np.testing.assert_array_equal(
             again.column(column), there.column(column)[span.first : span.first + span.length]
         )
+
+
+def test_recoveries_begin_where_a_grasp_has_gone_wrong(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    generate.generate(
+        generate.parse(words(root, "--episodes", "2", "--recovery", "1", "--cameras", "cam_high"))
+    )
+    frames = LeRobotFrames(root, JointMap().dataset_names)
+    states, actions = frames.column(layout.STATE), frames.column(layout.ACTION)
+    for episode in frames.episodes:
+        assert np.abs(states[episode.first] - STAGED).max() > 0.1
+        np.testing.assert_allclose(actions[episode.first], states[episode.first], atol=0.15)
+        np.testing.assert_allclose(actions[episode.first + episode.length - 1], STAGED, atol=0.01)
 
 
 def test_what_is_there_is_not_replaced(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +114,7 @@ def test_too_many_failures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--cameras", "cam_top"], r"cameras must be of .*, got \['cam_top'\]"),
         (["--episodes", "0"], "episodes must lie in 1..1000000, got 0"),
         (["--sway", "1"], r"sway must lie in 0.0..0.1, got 1.0"),
+        (["--recovery", "1.5"], r"recovery must lie in 0.0..1.0, got 1.5"),
         (["--width", "4"], "width must lie in 16..1920, got 4"),
     ],
 )

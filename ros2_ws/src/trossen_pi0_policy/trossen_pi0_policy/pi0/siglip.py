@@ -175,6 +175,6 @@ class VisionTower(nn.Module):
                 x = VisionBlock(c, self.cudnn, name=f"block_{layer}")(x)
         scale = self.param("norm_scale", nn.initializers.ones, (c.width,))
         x = _layer_norm(x, scale, self.param("norm_bias", nn.initializers.zeros, (c.width,)))
-        head = self.param("head_kernel", nn.initializers.zeros, (c.width, self.features))
+        head = self.param("head_kernel", nn.initializers.lecun_normal(), (c.width, self.features))
         head_bias = self.param("head_bias", nn.initializers.zeros, (self.features,))
         return x @ head.astype(x.dtype) + head_bias.astype(x.dtype)

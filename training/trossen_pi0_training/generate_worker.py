@@ -37,7 +37,7 @@ class Scene:
         folder: the shard to write.
         size: width and height of the pictures [pixels].
         cameras: those to render.
-        looks: light, colours, cameras and clutter are drawn anew for each episode.
+        looks: light, colours, cameras, clutter and textures are drawn anew for each episode.
         sway_rad: standard deviation of the offsets in what the arms are told [rad].
         recovery: chance that it begins where a grasp has gone wrong.
         codec: of the videos.

@@ -1,5 +1,5 @@
 """Other looks of the same world, for policies that shall not depend on one (domain randomisation,
-arXiv 1703.06907): light, colours, cameras and things that lie about.
+arXiv 1703.06907): light, colours, cameras, things that lie about and textures.
 """
 
 from __future__ import annotations
@@ -23,13 +23,23 @@ from trossen_pi0_sim.tasks import (
     TABLE_HALF_SIZE,
     TABLE_TOP_Z,
 )
+from trossen_pi0_sim.textures import THINGS, TILES_M, material_ids
 
-_ROOM = ("wall_front", "wall_back", "wall_left", "wall_right", "floor", "ceiling")
+_WALLS = ("wall_front", "wall_back", "wall_left", "wall_right")
+_ROOM = (*_WALLS, "floor", "ceiling")
 _LAMP = "lamp"
 _CLUTTER_HALF_M = (0.012, 0.035)
 """Half sizes of what lies about [m]."""
 
-_OF_GEOMS = ("geom_rgba", "geom_pos", "geom_quat", "geom_size", "geom_rbound")
+_OF_GEOMS = (
+    "geom_rgba",
+    "geom_pos",
+    "geom_quat",
+    "geom_size",
+    "geom_rbound",
+    "geom_matid",
+    "geom_sameframe",
+)
 """What a look changes of geoms; of the object's they are its scenario's."""
 
 _OF_LIGHTS_AND_CAMERAS = ("light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy")
@@ -52,6 +62,9 @@ class LookRanges:
         camera_rad: and turns about each axis [rad].
         fovy: and sees a wider or narrower field by at most this part.
         clutter: most things that lie about; the model has ``len(scene.CLUTTER)``.
+        plain: share of looks in which nothing has a texture.
+        textured: in the others, share of surfaces that have one: the table, the walls together, the
+            floor, and each thing that lies about. Ceiling, goal and object never have.
     """
 
     brightness: tuple[float, float] = (0.65, 1.3)
@@ -63,6 +76,8 @@ class LookRanges:
     camera_rad: float = 0.012
     fovy: float = 0.015
     clutter: int = 4
+    plain: float = 0.4
+    textured: float = 0.5
 
 
 class Looks:
@@ -80,6 +95,7 @@ class Looks:
         }
         headlight = model.vis.headlight
         self._headlight = headlight.ambient.copy(), headlight.diffuse.copy()
+        self._materials = {name: material_ids(model, name) for name in (*TILES_M, THINGS)}
         self._object = model.geom(OBJECT).id
         self._undrawn = self._drawn = model.geom_rgba[self._object].copy()
 
@@ -108,6 +124,7 @@ class Looks:
         self._drawn = self._model.geom_rgba[self._object].copy()
         self._cameras(rng)
         self._clutter(rng)
+        self._textures(rng)
 
     def _light(self, rng: np.random.Generator) -> None:
         model, ranges = self._model, self._ranges
@@ -152,12 +169,41 @@ class Looks:
             geom.pos[:] = [*next(places), TABLE_TOP_Z + _height(geom)]
             geom.rgba[:3] = self._other_colour(rng)
 
+    def _textures(self, rng: np.random.Generator) -> None:
+        if rng.uniform() < self._ranges.plain:
+            return
+        surfaces = [((TABLE_GEOM,), "table"), (_WALLS, "room"), (("floor",), "room")]
+        surfaces += [((name,), THINGS) for name in CLUTTER]
+        for names, surface in surfaces:
+            if rng.uniform() < self._ranges.textured:
+                material = rng.choice(self._materials[surface])
+                for name in names:
+                    self._model.geom(name).matid[:] = material
+                if names == _WALLS:
+                    self._turn_walls()
+
+    def _turn_walls(self) -> None:
+        """Turns their z axis, along which flat textures are laid on, into the normal; each stays
+        the same box in the same place.
+        """
+        for name in _WALLS:
+            geom = self._model.geom(name)
+            normal = int(np.argmin(geom.size[:2]))
+            geom.quat[:] = _Z_TO_X if normal == 0 else _Z_TO_Y
+            geom.size[:] = geom.size[[1, 2, 0] if normal == 0 else [0, 2, 1]]
+            geom.sameframe[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE  # else the turn is not heeded
+
     def _other_colour(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """A colour that is not the object's."""
         mine = colorsys.rgb_to_hsv(*self._model.geom_rgba[self._object][:3])[0]
         hue = (mine + rng.uniform(0.15, 0.85)) % 1.0
         return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.2, 1.0), rng.uniform(0.2, 0.95)))
 
+
+_SQRT_HALF = 0.5**0.5
+_Z_TO_X = (0.5, 0.5, 0.5, 0.5)
+_Z_TO_Y = (_SQRT_HALF, -_SQRT_HALF, 0.0, 0.0)
+"""Turns after which x is level and y upright."""
 
 _HALF_HEIGHT = {mujoco.mjtGeom.mjGEOM_SPHERE: 0, mujoco.mjtGeom.mjGEOM_CYLINDER: 1}
 """Which of a geom's sizes is its half height; of others the third."""

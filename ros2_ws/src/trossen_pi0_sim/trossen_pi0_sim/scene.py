@@ -23,6 +23,7 @@ from trossen_pi0_sim.tasks import (
     VARIANTS,
     Variant,
 )
+from trossen_pi0_sim.textures import add_materials
 
 TIMESTEP_S = 1 / 600
 """Physics step [s]; divides both 1/30 s and 1/50 s."""
@@ -95,8 +96,8 @@ def build_model(*, visuals: bool = True) -> mujoco.MjModel:
     """Compiles the kit; the object is the red cube until ``set_variant``.
 
     Args:
-        visuals: with meshes, room and lights; without, it compiles in a tenth of the time and has
-            the same joints, actuators and contacts.
+        visuals: with meshes, room, lights and textures; without, it compiles in a tenth of the
+            time and has the same joints, actuators and contacts.
     """
     spec = mujoco.MjSpec()
     spec.compiler.autolimits = True
@@ -110,6 +111,7 @@ def build_model(*, visuals: bool = True) -> mujoco.MjModel:
     if visuals:
         _add_room(spec)
         _add_clutter(spec)
+        add_materials(spec)
     return spec.compile()
 
 

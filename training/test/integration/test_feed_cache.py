@@ -5,16 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fixtures.training import convert_episodes, debug_config
+from fixtures.bags import Episode
+from fixtures.training import PROMPT, convert_episodes, debug_config
 from trossen_pi0_core.transforms.norm_stats import NormStats
+from trossen_pi0_policy.pi0 import config as models
+from trossen_pi0_training import norm_stats
+from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.batches import HostBatch
 from trossen_pi0_training.feed.loader import Loader, Source, Split
 from trossen_pi0_training.feed.picture_cache import check_cache, make_cache
+from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 from trossen_pi0_training.feed.synthetic import synthetic_stats
 
 STATS: dict[str, NormStats] = dict(synthetic_stats(14))
@@ -35,12 +42,13 @@ def config(root, tmp_path):
     return cached(debug_config(tmp_path, root), tmp_path / "cache")
 
 
-def cached(config, folder):
-    return replace(config, loader=replace(config.loader, cache=folder, workers=0))
+def cached(config, folder, workers=0):
+    return replace(config, loader=replace(config.loader, cache=folder, workers=workers))
 
 
-def batches(config, split: Split = "train", count=3):
-    with Loader(Source(config, STATS, split, (0, config.batch_size))) as loader:
+def batches(config, split: Split = "train", count=3, stats=STATS, start_step=0):
+    source = Source(config, stats, split, (0, config.batch_size))
+    with Loader(source, start_step=start_step) as loader:
         return list(itertools.islice(loader, count))
 
 
@@ -50,8 +58,9 @@ def caches(config):
 
 def assert_same(some, others):
     for a, b in zip(some, others, strict=True):
-        for field in ("images", "image_mask", "state", "tokens", "token_mask", "actions"):
-            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+        for field in fields(HostBatch):
+            one, other = getattr(a, field.name), getattr(b, field.name)
+            np.testing.assert_array_equal(one, other, field.name, strict=True)
 
 
 def test_examples_are_the_same_with_it(config):
@@ -62,6 +71,52 @@ def test_examples_are_the_same_with_it(config):
         plain = batches(cached(config, None), split)
         assert plain[0].images.max() > 100
         assert_same(batches(config, split), plain)
+
+
+@pytest.fixture
+def pi05():
+    presets: dict[str, Any] = models._PRESETS
+    presets["tiny_pi05"] = replace(models.get_config("tiny"), pi05=True, max_token_len=200)
+    yield "tiny_pi05"
+    del presets["tiny_pi05"]
+
+
+@pytest.mark.parametrize("delta", [False, True])
+@pytest.mark.parametrize("model", ["tiny", "tiny_pi05"])
+@pytest.mark.usefixtures("pi05")
+def test_whole_batches_are_those_of_single_examples_to_the_bit(tmp_path, model, delta):
+    """All of two epochs, other prompts included, whatever the number of threads."""
+    prompts = [PROMPT, "put it down", PROMPT, "hand it over"]
+    episodes = [Episode(f"e{i}", 0.5, seed=i, prompt=text) for i, text in enumerate(prompts)]
+    config = debug_config(tmp_path, convert_episodes(tmp_path, episodes), model=model)
+    config = replace(config, batch_size=16)
+    changes = {"delta_actions": delta, "default_prompt": None, "prompt_from_task": True}
+    config = replace(config, data=replace(config.data, **changes))
+    frames = open_dataset(config.data)
+    trained = select_episodes(frames, config.data).train
+    stats = norm_stats.compute(frames, trained, 50, delta=delta)
+    count = 2 * sum(frames.episodes[n].length for n in trained) // 16
+    alone = batches(config, count=count, stats=stats)
+    assert len({row.tobytes() for batch in alone for row in batch.tokens}) >= 2
+    make_cache(cached(replace(config, model="tiny"), tmp_path / "cache"))  # of the same pictures
+    for threads in (1, 3):
+        config = cached(config, tmp_path / "cache", threads)
+        assert_same(batches(config, count=count, stats=stats), alone)
+    assert_same(batches(config, count=count - 2, stats=stats, start_step=2), alone[2:])
+
+
+def test_states_of_no_robot_are_told(config, monkeypatch):
+    make_cache(config)
+    select = LeRobotFrames.select
+
+    def spoilt(self, names, feature):
+        values = select(self, names, feature).copy()
+        values[:, 4] = np.inf
+        return values
+
+    monkeypatch.setattr(LeRobotFrames, "select", spoilt)
+    with pytest.raises(TrainingError, match=r"example 0: the state must be finite .* got inf for"):
+        batches(config)
 
 
 def test_videos_are_read_no_more(config, root):

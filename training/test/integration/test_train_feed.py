@@ -192,7 +192,7 @@ def test_a_damaged_video_names_the_episode(tmp_path):
     for video in (root / "videos").rglob("*.mp4"):
         video.write_bytes(video.read_bytes()[:2000])
     with pytest.raises(
-        TrainingError, match=r"example \d+ of batch 0: episode [0-3], frame \d+: .*mp4"
+        TrainingError, match=r"batch 0: example \d+: episode [0-3], frame \d+: .*mp4"
     ):
         batches(source(config, workers=1), 1)
 

@@ -124,15 +124,16 @@ class LoaderConfig:
     """How examples are made ready.
 
     Attributes:
-        workers: processes that decode; 0: in the training process, ahead on a thread, as always
-            with a cache, which they then only make (0: one a core).
+        workers: processes that decode, 0: a thread of the training process; with a cache, threads
+            that make batches of it. None: 2 processes; with a cache a thread a core, at most 4.
+            A cache is made by as many processes; None, 0: one a core.
         batches_ahead: batches kept ready.
         worker_timeout_s: a worker that answers nothing for so long is taken for hung [s].
         cache: folder where the pictures are kept, decoded and of the model's size; None: they are
             read from the data set's videos each time.
     """
 
-    workers: int = 2
+    workers: int | None = None
     batches_ahead: int = 4
     worker_timeout_s: float = 120.0
     cache: Path | None = None

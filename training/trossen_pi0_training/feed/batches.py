@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_core.transforms import ModelInputs
+from trossen_pi0_training.errors import TrainingError
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +50,26 @@ class Example:
     actions: NDArray[np.float32]
 
 
-def stack(examples: Sequence[Example], numbers: NDArray[np.int64]) -> HostBatch:
-    """Puts examples side by side."""
+def make_batch(example: Callable[[int], Example], numbers: NDArray[np.int64]) -> HostBatch:
+    """Makes examples one by one and puts them side by side.
 
+    Args:
+        example: makes one by its number.
+        numbers: shape (batch,).
+
+    Raises:
+        TrainingError: one cannot be made.
+    """
+    made: list[Example] = []
+    for number in numbers:
+        try:
+            made.append(example(int(number)))
+        except TrossenPi0Error as error:
+            raise TrainingError(f"example {number}: {error}") from error
+    return _stack(made, numbers)
+
+
+def _stack(examples: Sequence[Example], numbers: NDArray[np.int64]) -> HostBatch:
     def joined(name: str) -> NDArray[Any]:
         return np.stack([getattr(example.inputs, name) for example in examples])
 

@@ -28,19 +28,22 @@ from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.dataset import DatasetFrame, LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
-from trossen_pi0_training.feed.batches import Example
-from trossen_pi0_training.feed.picture_cache import PictureCache
+from trossen_pi0_training.feed.batches import Example, HostBatch, make_batch
 
 
 class Examples(Protocol):
-    """Examples by number. One thread of one process."""
+    """Examples by number; the same number gives the same one. One thread, unless it says more."""
 
     def __len__(self) -> int:
         """How many there are."""
         ...
 
-    def example(self, number: int) -> Example:
-        """Makes one; the same number gives the same one."""
+    def batch(self, numbers: NDArray[np.int64]) -> HostBatch:
+        """Makes those of shape (batch,), in their order.
+
+        Raises:
+            TrossenPi0Error: one cannot be made.
+        """
         ...
 
     def target(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -75,10 +78,11 @@ def make_tokenizer(config: TrainConfig, model: Pi0Config) -> Tokenizer:
     return SentencePieceTokenizer(tokenizer_file(config.tokenizer_file))
 
 
-class DatasetExamples(Examples):
-    """Examples of chosen episodes: each frame with the actions from it on.
+class EpisodeExamples(Examples):
+    """Examples of chosen episodes, wherever their pictures come from.
 
-    Behind the end of an episode its last action is repeated, as LeRobot does.
+    Each frame is one, with the actions from it on. Behind the end of an episode its last action is
+    repeated, as LeRobot does.
     """
 
     def __init__(
@@ -87,14 +91,12 @@ class DatasetExamples(Examples):
         frames: LeRobotFrames,
         stats: Mapping[str, NormStats],
         episodes: Sequence[int],
-        cache: PictureCache | None = None,
     ) -> None:
         """Args:
             config: of the training.
             frames: its data set.
             stats: of state and actions.
             episodes: numbers of those wanted.
-            cache: of their pictures; None: they are read from the data set.
 
         Raises:
             TrainingError: prompts that the model cannot take whole, or no tokeniser.
@@ -102,7 +104,6 @@ class DatasetExamples(Examples):
         model = model_config(config)
         tokenizer = make_tokenizer(config, model)
         self._frames = frames
-        self._cache = cache
         self._horizon = model.action_horizon
         self._prompt = None if config.data.prompt_from_task else config.data.default_prompt
         self._transform = PolicyTransform(transform_config(config, model), stats, tokenizer)
@@ -119,13 +120,38 @@ class DatasetExamples(Examples):
         return len(self._numbers)
 
     @override
+    def target(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        (state,), (chunk,) = self._targets(np.array([number]))
+        return state, chunk
+
+    def _targets(
+        self, numbers: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """States (batch, joints) and chunks (batch, horizon, joints) [rad; m for carriages]."""
+        firsts = self._numbers[numbers]
+        rows = firsts[:, None] + np.arange(self._horizon)
+        rows = np.minimum(rows, self._ends[numbers][:, None] - 1)
+        return self._states[firsts], self._actions[rows]
+
+
+class DatasetExamples(EpisodeExamples):
+    """Those whose pictures are read from the data set, one by one."""
+
+    @override
+    def batch(self, numbers: NDArray[np.int64]) -> HostBatch:
+        return make_batch(self.example, numbers)
+
     def example(self, number: int) -> Example:
+        """Makes one.
+
+        Raises:
+            TrossenPi0Error: its pictures cannot be read.
+        """
         frame = self._frame(int(self._numbers[number]))
-        images = frame.images if self._cache is None else self._cache.pictures(frame.index)
         state, chunk = self.target(number)
         request: dict[str, Any] = {
             "state": state,
-            "images": {name: np.moveaxis(image, 2, 0) for name, image in images.items()},
+            "images": {name: np.moveaxis(image, 2, 0) for name, image in frame.images.items()},
             "prompt": frame.task if self._prompt is None else self._prompt,
         }
         inputs = self._transform.inputs(request)
@@ -133,17 +159,11 @@ class DatasetExamples(Examples):
 
     def _frame(self, index: int) -> DatasetFrame:
         try:
-            return self._frames.frame(index, None if self._cache is None else ())
+            return self._frames.frame(index)
         except DatasetError as error:
             episode = int(self._frames.column("episode_index")[index])
             frame = index - self._frames.episodes[episode].first
             raise DatasetError(f"episode {episode}, frame {frame}: {error}") from error
-
-    @override
-    def target(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        first = int(self._numbers[number])
-        rows = np.minimum(np.arange(first, first + self._horizon), self._ends[number] - 1)
-        return self._states[first], self._actions[rows]
 
 
 def check_prompts(prompts: set[str], tokenizer: Tokenizer, model: Pi0Config, joints: int) -> None:

@@ -1,4 +1,4 @@
-"""Batches in order, made ahead by other processes or by a thread."""
+"""Batches in order, made ahead by other processes or by threads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from typing_extensions import Self, override
 
 from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_core.transforms import NormStats
-from trossen_pi0_training.config.fields import TrainConfig
+from trossen_pi0_training.config.fields import LoaderConfig, TrainConfig
+from trossen_pi0_training.convert_options import cores
 from trossen_pi0_training.errors import TrainingError
-from trossen_pi0_training.feed.batches import HostBatch, stack
+from trossen_pi0_training.feed.batches import HostBatch
+from trossen_pi0_training.feed.cached import CachedExamples
 from trossen_pi0_training.feed.examples import DatasetExamples, Examples
 from trossen_pi0_training.feed.order import example_numbers
 from trossen_pi0_training.feed.picture_cache import open_cache
@@ -30,6 +32,7 @@ from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 from trossen_pi0_training.feed.synthetic import SyntheticExamples
 
 _LEAVE_S, _POLL_S = 30.0, 0.01
+_PROCESSES, _MOST_THREADS = 2, 4
 
 Split = Literal["train", "val"]
 
@@ -65,7 +68,9 @@ class Source:
         if not episodes:
             raise TrainingError(f"{frames.root} has no episode in the split {self.split!r}")
         cache = open_cache(self.config, frames)
-        return DatasetExamples(self.config, frames, self.stats, episodes, cache)
+        if cache is None:
+            return DatasetExamples(self.config, frames, self.stats, episodes)
+        return CachedExamples(self.config, frames, self.stats, episodes, cache)
 
 
 class Loader(Iterator[HostBatch]):
@@ -83,6 +88,7 @@ class Loader(Iterator[HostBatch]):
         self.waited_s = 0.0
         self._source = source
         self._options = source.config.loader
+        self._workers = _workers(self._options)
         self._step = start_step
         self._pids: SimpleQueue[int] | None = None
         self._begun: set[int] = set()
@@ -108,7 +114,7 @@ class Loader(Iterator[HostBatch]):
             TrainingError: a worker was killed or answers no more.
             TrossenPi0Error: what is wrong with the data.
         """
-        ahead = max(self._options.batches_ahead, self._options.workers)
+        ahead = max(self._options.batches_ahead, self._workers)
         while len(self._under_way) < ahead:
             try:
                 future = self._executor.submit(self._make, self._step)
@@ -157,13 +163,13 @@ class Loader(Iterator[HostBatch]):
 
     def _make_executor(self) -> Executor:
         # Pictures from a cache are faster read here than handed over by another process.
-        if not self._options.workers or self._options.cache is not None:
+        if not self._workers or self._options.cache is not None:
             self._make = _Maker(self._source).make
-            return ThreadPoolExecutor(1, thread_name_prefix="examples")
+            return ThreadPoolExecutor(max(self._workers, 1), thread_name_prefix="examples")
         context = multiprocessing.get_context("spawn")
         self._pids = context.SimpleQueue()
         return ProcessPoolExecutor(
-            self._options.workers,
+            self._workers,
             context,
             initializer=_begin_worker,
             initargs=(self._source, self._pids),
@@ -178,26 +184,34 @@ class Loader(Iterator[HostBatch]):
                 continue  # it has ended
 
 
+def _workers(options: LoaderConfig) -> int:
+    """Processes that make batches, or threads where there is a cache."""
+    if options.workers is not None:
+        return options.workers
+    return _PROCESSES if options.cache is None else min(_MOST_THREADS, cores())
+
+
 class _Maker:
-    """Makes the batches of a source, which it opens for the first one."""
+    """Makes the batches of a source, which it opens for the first one.
+
+    Any threads, where the source's examples may be made by several.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._examples: Examples | None = None
+        self._opening = threading.Lock()
 
     def make(self, step: int) -> HostBatch:
-        if self._examples is None:
-            self._examples = self._source.open()
+        with self._opening:
+            if self._examples is None:
+                self._examples = self._source.open()
         examples, config = self._examples, self._source.config
         numbers = example_numbers(config.seed, len(examples), config.batch_size, step)
-        numbers = numbers[slice(*self._source.rows)]
-        made = []
-        for number in numbers:
-            try:
-                made.append(examples.example(int(number)))
-            except TrossenPi0Error as error:
-                raise TrainingError(f"example {number} of batch {step}: {error}") from error
-        return stack(made, numbers)
+        try:
+            return examples.batch(numbers[slice(*self._source.rows)])
+        except TrossenPi0Error as error:
+            raise TrainingError(f"batch {step}: {error}") from error
 
 
 _makers: list[_Maker] = []

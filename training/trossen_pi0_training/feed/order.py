@@ -24,10 +24,11 @@ def example_numbers(seed: int, count: int, batch_size: int, step: int) -> NDArra
     """
     places = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, within = np.divmod(places, count)
-    return np.array(
-        [_permutation(seed, count, int(e))[i] for e, i in zip(epochs, within, strict=True)],
-        dtype=np.int64,
-    )
+    numbers = np.empty(batch_size, np.int64)
+    for epoch in np.unique(epochs):
+        mine = epochs == epoch
+        numbers[mine] = _permutation(seed, count, int(epoch))[within[mine]]
+    return numbers
 
 
 @lru_cache(maxsize=4)

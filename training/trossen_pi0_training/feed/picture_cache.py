@@ -1,4 +1,4 @@
-"""Pictures of a data set, decoded once, of the size that the model takes, in memory-mapped files.
+"""Pictures of a data set, decoded once, of the size that the model takes, in a memory-mapped file.
 
 Random access to videos costs some milliseconds a picture; a small model is starved by it.
 """
@@ -10,10 +10,11 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
@@ -34,38 +35,52 @@ from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 
 _LOG = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
 _IDENTITY = "identity.json"
+_PICTURES = "pictures.rgb"
 
 
 class PictureCache:
-    """Pictures by the number of their frame. Read-only; processes share its pages."""
+    """Pictures by the numbers of their frames. Read-only; any threads, processes share its pages.
 
-    def __init__(self, folder: Path, cameras: Sequence[str], frames: int, size: int) -> None:
+    Those of a frame lie side by side, so that a frame is one copy.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int, int]) -> None:
         """Opens a complete cache.
 
         Args:
             folder: of the cache.
-            cameras: it is for.
-            frames: of the data set.
-            size: edge of the pictures [pixels].
+            shape: (frames of the data set, cameras, size, size, 3), size in pixels.
 
         Raises:
-            TrainingError: a file is missing or has another size.
+            TrainingError: the file is missing or has another size.
         """
-        self._maps: dict[str, NDArray[np.uint8]] = {}
-        for camera in cameras:
-            path = _file(folder, camera)
-            try:
-                self._maps[camera] = np.memmap(path, np.uint8, "r", shape=(frames, size, size, 3))
-            except (OSError, ValueError) as error:
+        path, wanted = folder / _PICTURES, math.prod(shape)
+        try:
+            if (size := path.stat().st_size) != wanted:
                 raise TrainingError(
-                    f"the picture cache {folder} is damaged, remove it: {error}"
-                ) from error
+                    f"the picture cache {folder} is damaged, remove it: {path.name} has {size} "
+                    f"bytes, {wanted} are needed"
+                )
+            self._pictures = np.memmap(path, np.uint8, "r", shape=shape)
+        except OSError as error:
+            raise TrainingError(
+                f"the picture cache {folder} is damaged, remove it: {error}"
+            ) from error
 
-    def pictures(self, frame: int) -> Mapping[str, NDArray[np.uint8]]:
-        """By camera, uint8 RGB of shape (size, size, 3)."""
-        return {camera: pictures[frame] for camera, pictures in self._maps.items()}
+    def pictures(self, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Copies of pictures.
+
+        Args:
+            frames: numbers in the data set, shape (batch,).
+
+        Returns:
+            uint8 RGB, shape (batch, cameras, size, size, 3).
+        """
+        copies = np.empty((len(frames), *self._pictures.shape[1:]), np.uint8)
+        # "clip" copies straight to where they shall be, "raise" by way of another array
+        return np.take(self._pictures, frames, axis=0, out=copies, mode="clip")
 
 
 def open_cache(config: TrainConfig, frames: LeRobotFrames) -> PictureCache | None:
@@ -79,26 +94,28 @@ def open_cache(config: TrainConfig, frames: LeRobotFrames) -> PictureCache | Non
     folder = _folder(config, frames)
     if not (folder / _IDENTITY).is_file():
         raise TrainingError(f"the picture cache {folder} is gone, or the data set has changed")
-    return PictureCache(folder, frames.cameras, len(frames), model_config(config).image_size)
+    return PictureCache(folder, _shape(config, frames))
 
 
 def check_cache(config: TrainConfig) -> None:
-    """Looks whether the cache can be made, where one is asked for and not there. Changes nothing.
+    """Looks whether the cache is sound, or can be made where it is not there. Changes nothing.
 
     Raises:
-        TrainingError: there is no space, or the folder cannot be written.
+        TrainingError: it is there, but damaged; or there is no space, or the folder cannot be
+            written.
     """
     base = config.loader.cache
     if base is None or not config.data.repo_id:
         return
     frames = open_dataset(config.data)
     if _folder(config, frames).is_dir():
+        open_cache(config, frames)
         return
     existing = next(path for path in (base.absolute(), *base.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise TrainingError(f"--loader.cache: {existing} is no folder that can be written")
     rows = sum(frames.episodes[number].length for number in _wanted(config, frames))
-    need = rows * len(frames.cameras) * _picture_bytes(config)
+    need = rows * math.prod(_shape(config, frames)[1:])
     free = shutil.disk_usage(existing).free
     if free < need:
         raise TrainingError(
@@ -119,6 +136,8 @@ def make_cache(config: TrainConfig) -> None:
         return
     frames = open_dataset(config.data)
     folder = _folder(config, frames)
+    if folder.is_dir():  # it may lie where nothing can be written
+        return
     try:
         base.mkdir(parents=True, exist_ok=True)
         with FileLock(base / f"{folder.name}.lock"):
@@ -133,13 +152,12 @@ def _make(config: TrainConfig, frames: LeRobotFrames, folder: Path) -> None:
     shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
     building.mkdir()
     try:
-        for camera in frames.cameras:  # rows that are not wanted stay holes
-            with _file(building, camera).open("wb") as file:
-                file.truncate(len(frames) * _picture_bytes(config))
+        with (building / _PICTURES).open("wb") as file:  # frames that are not wanted stay holes
+            file.truncate(math.prod(_shape(config, frames)))
         wanted = _wanted(config, frames)
         workers = config.loader.workers or cores()
         with (
-            process_pool(workers, len(wanted), "picture cache") as pool,
+            process_pool(workers, len(wanted), "picture cache", option="--loader.workers") as pool,
             _progress(sum(frames.episodes[number].length for number in wanted)) as done,
         ):
             jobs = {pool.submit(_fill, config, number, building): number for number in wanted}
@@ -153,17 +171,20 @@ def _make(config: TrainConfig, frames: LeRobotFrames, folder: Path) -> None:
 
 
 def _fill(config: TrainConfig, number: int, folder: Path) -> None:
-    """Decodes an episode, camera by camera, so that no video is read twice."""
+    """Decodes an episode.
+
+    Written, not mapped: where a disk is full, a write fails, while a mapped page ends the process.
+    """
     frames = _open(config)
-    size = model_config(config).image_size
+    _, _, size, _, _ = shape = _shape(config, frames)
     span = frames.episodes[number]
-    for camera in frames.cameras:
-        shape = (len(frames), size, size, 3)
-        pictures = np.memmap(_file(folder, camera), np.uint8, "r+", shape=shape)
+    with (folder / _PICTURES).open("r+b") as file:
+        file.seek(span.first * math.prod(shape[1:]))
         for index in range(span.first, span.first + span.length):
-            picture = frames.frame(index, (camera,)).images[camera]
-            pictures[index] = resize_with_pad(picture, size, size)
-        pictures.flush()
+            for picture in frames.frame(index).images.values():
+                file.write(resize_with_pad(picture, size, size).tobytes())
+        file.flush()
+        os.fsync(file.fileno())  # some file systems tell of a full disk no sooner
     frames.close()
 
 
@@ -191,8 +212,9 @@ def _wanted(config: TrainConfig, frames: LeRobotFrames) -> list[int]:
     return sorted({*chosen.train, *chosen.val})
 
 
-def _picture_bytes(config: TrainConfig) -> int:
-    return 3 * model_config(config).image_size ** 2
+def _shape(config: TrainConfig, frames: LeRobotFrames) -> tuple[int, int, int, int, int]:
+    size = model_config(config).image_size
+    return len(frames), len(frames.cameras), size, size, 3
 
 
 def _folder(config: TrainConfig, frames: LeRobotFrames) -> Path:
@@ -223,7 +245,3 @@ def _files(frames: LeRobotFrames, episodes: Sequence[int]) -> Iterator[tuple[str
     for path in videos | tables:
         info = (frames.root / path).stat()
         yield path, info.st_size, info.st_mtime_ns
-
-
-def _file(folder: Path, camera: str) -> Path:
-    return folder / f"{camera}.rgb"

@@ -9,7 +9,7 @@ from typing_extensions import override
 from trossen_pi0_core.transforms import NormStats, PolicyTransform
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
-from trossen_pi0_training.feed.batches import Example
+from trossen_pi0_training.feed.batches import Example, HostBatch, make_batch
 from trossen_pi0_training.feed.examples import (
     Examples,
     check_prompts,
@@ -57,7 +57,11 @@ class SyntheticExamples(Examples):
         return COUNT
 
     @override
+    def batch(self, numbers: NDArray[np.int64]) -> HostBatch:
+        return make_batch(self.example, numbers)
+
     def example(self, number: int) -> Example:
+        """Makes one; the same number gives the same one."""
         state, chunk = self.target(number)
         rng = np.random.default_rng([*self._seed, number, 1])
         bright = int(127 + 127 * state[0] / _AMPLITUDE)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from trossen_pi0_core.errors import TrossenPi0Error
@@ -108,8 +109,9 @@ def check(config: TrainConfig) -> Ready:
             splits.append("val")
         problems.tried(lambda: check_cache(config))
         uncached = replace(config, loader=replace(config.loader, cache=None))
+        first = np.zeros(1, np.int64)
         for split in splits:
-            problems.tried(lambda split=split: ready.source(uncached, split).open().example(0))
+            problems.tried(lambda split=split: ready.source(uncached, split).open().batch(first))
         if not problems:
             return ready
     raise TrainingError("\n".join(problems))

@@ -15,7 +15,6 @@ from trossen_pi0_core.joints import JOINTS_PER_ARM
 from trossen_pi0_core.transforms import PolicyTransform
 from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
-from trossen_pi0_training.feed.batches import stack
 from trossen_pi0_training.feed.examples import make_tokenizer, transform_config
 from trossen_pi0_training.feed.loader import Source
 from trossen_pi0_training.fit.batch import shard_batch
@@ -75,8 +74,7 @@ class Validator:
         truth: list[NDArray[np.float32]] = []
         predicted: list[NDArray[np.float32]] = []
         for i, numbers in enumerate(self._batches):
-            mine = numbers[self._rows]
-            host = stack([self._examples.example(int(n)) for n in mine], mine)
+            host = self._examples.batch(numbers[self._rows])
             batch, key = shard_batch(self._mesh, host), jax.random.key(i)
             losses.append(float(self._loss(state, batch, key)))
             actions = np.asarray(self._sample(state, batch, key))

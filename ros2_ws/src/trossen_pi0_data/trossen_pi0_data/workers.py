@@ -19,7 +19,7 @@ _WATCH_S = 0.1
 
 @contextlib.contextmanager
 def process_pool(
-    workers: int, most: int, task: str, go_on: str = ""
+    workers: int, most: int, task: str, go_on: str = "", option: str = "--workers"
 ) -> Iterator[ProcessPoolExecutor]:
     """Processes that end with this one; what has not begun at the end is not done any more.
 
@@ -28,6 +28,7 @@ def process_pool(
         most: no more than are of use.
         task: what they do, for a message.
         go_on: how to go on when one was killed, for a message.
+        option: that asks for workers, for a message.
 
     Raises:
         DatasetError: one was killed.
@@ -40,7 +41,7 @@ def process_pool(
     except BrokenProcessPool as error:
         raise DatasetError(
             f"a process of the {task} was killed, perhaps for lack of memory: try fewer "
-            f"--workers than {workers}{go_on}"
+            f"{option} than {workers}{go_on}"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

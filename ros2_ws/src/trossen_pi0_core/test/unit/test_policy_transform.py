@@ -130,6 +130,16 @@ def test_training_actions_are_openpi_s_to_the_last_bit(case: str) -> None:
     np.testing.assert_array_equal(actions, arrays["training/expected"])
 
 
+@pytest.mark.parametrize("case", GOLDEN_CONFIGS)
+def test_training_actions_of_a_batch_are_those_of_each(case: str) -> None:
+    transform, request, arrays = golden_transform(case)
+    chunks = np.stack([arrays["training/actions"] * scale for scale in (1.0, 0.5)])
+    states = np.stack([request["state"] * scale for scale in (1.0, -1.0)])
+    both = transform.training_actions(chunks, states)
+    for actions, chunk, state in zip(both, chunks, states, strict=True):
+        np.testing.assert_array_equal(actions, transform.training_actions(chunk, state))
+
+
 def test_openpi_s_cases_cover_what_differs() -> None:
     pi0, pi0_delta, pi05 = (golden(case) for case in ("pi0", "pi0_delta", "pi05"))
     assert "request/images/cam_low" in pi0
@@ -322,6 +332,8 @@ def test_actions_of_another_shape_are_refused() -> None:
         transform().outputs(np.zeros((50, 14), np.float32), request())
     with pytest.raises(ObservationError, match=r"\(horizon, 14\).*got \(50, 32\) and \(14,\)"):
         transform().training_actions(np.zeros((50, 32)), np.zeros(14))
+    with pytest.raises(ObservationError, match=r"got \(2, 50, 14\) and \(3, 14\)"):
+        transform().training_actions(np.zeros((2, 50, 14)), np.zeros((3, 14)))
 
 
 def test_a_delta_needs_the_state_that_it_is_relative_to() -> None:

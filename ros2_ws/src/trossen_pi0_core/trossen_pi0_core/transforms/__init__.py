@@ -3,6 +3,7 @@
 from trossen_pi0_core.transforms.actions import (
     ALOHA_DELTA_RUNS,
     mask_from_runs,
+    pad_last,
     to_absolute,
     to_delta,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "load_norm_stats",
     "mask_from_runs",
     "normalise",
+    "pad_last",
     "save_norm_stats",
     "to_absolute",
     "to_delta",

@@ -156,7 +156,7 @@ class PolicyTransform:
         """
         config = self.config
         prompt = request_prompt(request, config.default_prompt)
-        state = self._normalise(request_state(request, config.robot_dim), self._state_stats)
+        state = self.normalised_state(request_state(request, config.robot_dim))
         cameras = tuple(camera for camera, _ in config.cameras)
         pictures = request_pictures(request, cameras)
         size = config.image_size
@@ -165,19 +165,41 @@ class PolicyTransform:
         for i, camera in enumerate(cameras):
             if camera in pictures:
                 images[i] = self._fit(pictures[camera], size, size)
-        tokens, token_mask = tokenize_prompt(
-            self._tokenizer,
-            prompt,
-            config.max_token_len,
-            state if config.discrete_state else None,
-            on_truncated=self._warn_once,
-        )
+        tokens, token_mask = self.tokens(prompt, state)
         return ModelInputs(
             images=images,
             image_mask=np.array([camera in pictures for camera in cameras]),
             state=pad_last(state.astype(np.float32), config.model_dim),
             tokens=tokens,
             token_mask=token_mask,
+        )
+
+    def normalised_state(self, state: NDArray[Any]) -> NDArray[np.float64]:
+        """The state as prompts are given it; models get it padded and as float32.
+
+        Args:
+            state: shape (..., robot_dim) [rad; m for carriages].
+
+        Returns:
+            float64, the same shape.
+        """
+        return self._normalise(state, self._state_stats)
+
+    def tokens(
+        self, prompt: str, state: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Token numbers of a prompt and where they are, shape (max_token_len,) each.
+
+        Args:
+            prompt: instruction in plain language.
+            state: normalised, shape (robot_dim,); only ``discrete_state`` needs it.
+        """
+        return tokenize_prompt(
+            self._tokenizer,
+            prompt,
+            self.config.max_token_len,
+            state if self.config.discrete_state else None,
+            on_truncated=self._warn_once,
         )
 
     def outputs(self, actions: NDArray[Any], request: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -206,7 +228,7 @@ class PolicyTransform:
         if config.delta_mask is not None:
             # The state as the model saw it: normalised to float32 and back, as openpi has it.
             state = request_state(request, config.robot_dim)
-            seen = self._normalise(state, self._state_stats).astype(np.float32)
+            seen = self.normalised_state(state).astype(np.float32)
             state = unnormalise(seen, self._state_stats, quantiles=config.quantiles)
             targets = to_absolute(targets, state, config.delta_mask)
         return targets.astype(np.float32)
@@ -215,19 +237,20 @@ class PolicyTransform:
         """What the model is to answer: undoes :meth:`outputs`.
 
         Args:
-            actions: absolute, shape (horizon, robot_dim) [rad; m for carriages].
-            state: at the chunk's beginning, shape (robot_dim,), same units.
+            actions: absolute, shape (..., horizon, robot_dim) [rad; m for carriages].
+            state: at the chunk's beginning, shape (..., robot_dim), same units.
 
         Returns:
-            Normalised and padded, float32, shape (horizon, model_dim).
+            Normalised and padded, float32, shape (..., horizon, model_dim).
 
         Raises:
             ObservationError: arrays of other shapes.
         """
         n = self.config.robot_dim
-        if actions.ndim != 2 or actions.shape[1] != n or state.shape != (n,):
+        batch = state.shape[:-1]
+        if state.shape != (*batch, n) or actions.shape != (*batch, *actions.shape[-2:-1], n):
             raise ObservationError(
-                f"actions must have shape (horizon, {n}) and the state ({n},), "
+                f"actions must have shape (..., horizon, {n}) and the state (..., {n}), "
                 f"got {actions.shape} and {state.shape}"
             )
         relative = to_delta(actions, state, self.config.delta_mask)

@@ -30,6 +30,7 @@ from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed import picture_cache
 from trossen_pi0_training.feed.batches import HostBatch
+from trossen_pi0_training.feed.examples import DatasetExamples
 from trossen_pi0_training.feed.loader import Loader, Source, Split
 from trossen_pi0_training.feed.picture_cache import check_cache, make_cache
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
@@ -82,6 +83,23 @@ def test_examples_are_the_same_with_it(config):
         plain = batches(cached(config, None), split)
         assert plain[0].images.max() > 100
         assert_same(batches(config, split), plain)
+
+
+def test_each_third_frame_of_an_episode_is_an_example(config):
+    every = replace(config, data=replace(config.data, frame_step=3))
+    frames = open_dataset(config.data)
+    episodes = select_episodes(frames, config.data).train
+    known = DatasetExamples(config, frames, STATS, episodes)
+    chosen = DatasetExamples(every, frames, STATS, episodes)
+    lengths = [frames.episodes[n].length for n in episodes]
+    begins = np.cumsum([0, *lengths[:-1]])
+    thirds = [b + i for b, n in zip(begins, lengths, strict=True) for i in range(0, n, 3)]
+    assert len(chosen) == len(thirds)
+    for number, third in enumerate(thirds):
+        for one, other in zip(chosen.target(number), known.target(int(third)), strict=True):
+            np.testing.assert_array_equal(one, other)
+    make_cache(every)
+    assert_same(batches(every), batches(cached(every, None)))
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ class DataConfig:
         joints: names of the values of state and action, in the order of the wire.
         default_prompt: instruction for all frames; not with prompt_from_task.
         prompt_from_task: each frame's instruction is its task in the data set.
+        frame_step: of an episode's frames each so many-th is an example; its chunk has all rows.
         delta_actions: all joints but the grippers are predicted relative to the state.
         outcomes: episodes of these outcomes are used, where the data set tells them.
         exclude_episodes: numbers of episodes that are left out whatever their outcome.
@@ -59,6 +60,7 @@ class DataConfig:
     joints: tuple[str, ...] = JointMap().dataset_names
     default_prompt: str | None = None
     prompt_from_task: bool = False
+    frame_step: int = 1
     delta_actions: bool = False
     outcomes: tuple[str, ...] = ("success", "unknown")
     exclude_episodes: tuple[int, ...] = ()
@@ -72,6 +74,7 @@ class DataConfig:
                 f"got {list(self.cameras)}"
             )
         _folder_below(self, "repo_id", "asset_id")
+        _at_least(self, 1, "frame_step")
         if not 0 <= self.val_fraction < 1:
             raise ParameterError(f"val_fraction must lie in [0, 1), got {self.val_fraction}")
         if self.prompt_from_task and self.default_prompt is not None:

@@ -45,13 +45,14 @@ PRESETS = (
     TrainConfig(
         name="sim_handover",
         model="sim",
-        data=DataConfig(
-            repo_id="local/sim_handover", default_prompt="grab and handover the red cube"
-        ),
-        optimizer=OptimizerConfig(peak_lr=3e-4, decay_lr=3e-5),
+        data=DataConfig(repo_id="local/sim_handover", prompt_from_task=True, frame_step=2),
+        optimizer=OptimizerConfig(peak_lr=8e-4, decay_steps=16_000, decay_lr=1e-5),
         ema_decay=0.999,
-        batch_size=64,
-        max_prefix=10,
+        batch_size=256,
+        augment="colours",
+        max_prefix=20,
+        prefix_share=0.5,
+        num_train_steps=16_000,
     ),
     TrainConfig(
         name="debug",

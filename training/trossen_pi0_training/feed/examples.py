@@ -29,6 +29,7 @@ from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.dataset import DatasetFrame, LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.batches import Example, HostBatch, make_batch
+from trossen_pi0_training.feed.selection import example_frames
 
 
 class Examples(Protocol):
@@ -81,8 +82,8 @@ def make_tokenizer(config: TrainConfig, model: Pi0Config) -> Tokenizer:
 class EpisodeExamples(Examples):
     """Examples of chosen episodes, wherever their pictures come from.
 
-    Each frame is one, with the actions from it on. Behind the end of an episode its last action is
-    repeated, as LeRobot does.
+    Each frame is one, or each ``frame_step``-th of an episode, with the actions from it on. Behind
+    the end of an episode its last action is repeated, as LeRobot does.
     """
 
     def __init__(
@@ -108,8 +109,11 @@ class EpisodeExamples(Examples):
         self._prompt = None if config.data.prompt_from_task else config.data.default_prompt
         self._transform = PolicyTransform(transform_config(config, model), stats, tokenizer)
         spans = [frames.episodes[number] for number in episodes]
-        self._numbers = np.concatenate([np.arange(s.first, s.first + s.length) for s in spans])
-        self._ends = np.concatenate([np.full(s.length, s.first + s.length) for s in spans])
+        chosen = [example_frames(span, config.data) for span in spans]
+        self._numbers = np.concatenate(chosen)
+        self._ends = np.concatenate(
+            [np.full(len(c), s.first + s.length) for c, s in zip(chosen, spans, strict=True)]
+        )
         self._actions = frames.select(frames.joint_names, layout.ACTION)
         self._states = frames.select(frames.joint_names, layout.STATE)
         prompts = {task for s in spans for task in s.tasks} if self._prompt is None else set()

@@ -33,7 +33,7 @@ from trossen_pi0_training.convert_options import cores
 from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.dataset_index import EpisodeSpan
 from trossen_pi0_training.errors import TrainingError
-from trossen_pi0_training.feed.selection import open_dataset, select_episodes
+from trossen_pi0_training.feed.selection import example_frames, open_dataset, select_episodes
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 2
@@ -115,7 +115,7 @@ def check_cache(config: TrainConfig) -> None:
     existing = next(path for path in (base.absolute(), *base.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise TrainingError(f"--loader.cache: {existing} is no folder that can be written")
-    rows = sum(frames.episodes[number].length for number in _wanted(config, frames))
+    rows = sum(map(len, _rows(config, frames).values()))
     need = rows * math.prod(_shape(config, frames)[1:])
     free = shutil.disk_usage(existing).free
     if free < need:
@@ -155,16 +155,16 @@ def _make(config: TrainConfig, frames: LeRobotFrames, folder: Path) -> None:
     try:
         with (building / _PICTURES).open("wb") as file:  # frames that are not wanted stay holes
             file.truncate(math.prod(_shape(config, frames)))
-        wanted = _wanted(config, frames)
+        rows = _rows(config, frames)
         workers = config.loader.workers or cores()
         with (
-            process_pool(workers, len(wanted), "picture cache", option="--loader.workers") as pool,
-            _progress(sum(frames.episodes[number].length for number in wanted)) as done,
+            process_pool(workers, len(rows), "picture cache", option="--loader.workers") as pool,
+            _progress(sum(map(len, rows.values()))) as done,
         ):
-            jobs = {pool.submit(_fill, config, number, building): number for number in wanted}
+            jobs = {pool.submit(_fill, config, number, building): number for number in rows}
             for job in as_completed(jobs):
                 job.result()
-                done(frames.episodes[jobs[job]].length)
+                done(len(rows[jobs[job]]))
         (building / _IDENTITY).write_text(json.dumps(_identity(config, frames), indent=2) + "\n")
         building.replace(folder)
     finally:
@@ -178,10 +178,9 @@ def _fill(config: TrainConfig, number: int, folder: Path) -> None:
     """
     frames = _open(config)
     _, _, size, _, _ = shape = _shape(config, frames)
-    span = frames.episodes[number]
     with (folder / _PICTURES).open("r+b") as file:
-        file.seek(span.first * math.prod(shape[1:]))
-        for index in range(span.first, span.first + span.length):
+        for index in example_frames(frames.episodes[number], config.data):
+            file.seek(index * math.prod(shape[1:]))
             for picture in frames.frame(index).images.values():
                 file.write(resize_with_pad(picture, size, size).tobytes())
         file.flush()
@@ -211,6 +210,12 @@ def _progress(frames: int) -> Iterator[Callable[[int], None]]:
 def _wanted(config: TrainConfig, frames: LeRobotFrames) -> list[int]:
     chosen = select_episodes(frames, config.data)
     return sorted({*chosen.train, *chosen.val})
+
+
+def _rows(config: TrainConfig, frames: LeRobotFrames) -> dict[int, range]:
+    """Frames of each episode that are wanted."""
+    wanted = _wanted(config, frames)
+    return {n: example_frames(frames.episodes[n], config.data) for n in wanted}
 
 
 def _shape(config: TrainConfig, frames: LeRobotFrames) -> tuple[int, int, int, int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from trossen_pi0_training.config.fields import DataConfig
 from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.dataset_index import EpisodeSpan
 from trossen_pi0_training.errors import TrainingError
 
 _SEED = 0
@@ -102,3 +103,8 @@ def select_episodes(frames: LeRobotFrames, data: DataConfig) -> Selection:
             f"{len(held)} are held out"
         )
     return Selection(train, tuple(n for n in wanted if n in held), left_out)
+
+
+def example_frames(span: EpisodeSpan, data: DataConfig) -> range:
+    """Numbers in the data set of an episode's frames that are examples."""
+    return range(span.first, span.first + span.length, data.frame_step)

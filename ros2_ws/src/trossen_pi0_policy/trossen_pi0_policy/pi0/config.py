@@ -230,7 +230,7 @@ _PRESETS = {
         vision=VisionConfig(width=192, depth=6, mlp_dim=512, num_heads=4),
         language=_SIM_EXPERT,
         action=replace(_SIM_EXPERT, width=160),
-        image_size=112,
+        image_size=168,
         tokenizer="bytes",
         vocab_size=BYTE_VOCABULARY,
     ),

@@ -128,6 +128,11 @@ class LeRobotFrames:
         return self._index.splits
 
     @property
+    def camera_keys(self) -> Mapping[str, str]:
+        """Features of the wanted cameras, by camera."""
+        return self._camera_keys
+
+    @property
     def video_keys(self) -> tuple[str, ...]:
         """Features of the wanted cameras whose pictures are in videos."""
         keys = self._camera_keys.values()

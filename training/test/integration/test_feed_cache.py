@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import json
+import multiprocessing
 import os
+import pickle
+import re
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,12 +21,14 @@ import numpy as np
 import pytest
 
 from fixtures.bags import Episode
-from fixtures.training import PROMPT, convert_episodes, debug_config
+from fixtures.training import PROMPT, convert_episodes, debug_config, rewrite_table
+from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_core.transforms.norm_stats import NormStats
 from trossen_pi0_policy.pi0 import config as models
 from trossen_pi0_training import norm_stats
 from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed import picture_cache
 from trossen_pi0_training.feed.batches import HostBatch
 from trossen_pi0_training.feed.loader import Loader, Source, Split
 from trossen_pi0_training.feed.picture_cache import check_cache, make_cache
@@ -172,12 +183,106 @@ def test_a_failure_leaves_nothing(config, root):
     assert caches(config) == []
 
 
-def test_a_damaged_file_is_told(config):
+@pytest.mark.parametrize("change", [-1, 1, None])
+def test_a_cache_of_another_size_is_told_before(config, change):
     make_cache(config)
     (folder,) = caches(config)
-    next(folder.glob("*.rgb")).write_bytes(b"short")
-    with pytest.raises(TrainingError, match=f"{folder} is damaged, remove it"):
+    file = next(folder.glob("*.rgb"))
+    whole = file.stat().st_size
+    check_cache(config)
+    if change is None:
+        file.unlink()
+        says = "No such file"
+    else:
+        os.truncate(file, whole + change)
+        says = f"{file.name} has {whole + change} bytes, {whole} are needed"
+    for look in (check_cache, batches):
+        with pytest.raises(TrainingError, match=f"{folder} is damaged, remove it: .*{says}"):
+            look(config)
+
+
+def shifted(columns):
+    columns["videos/observation.images.cam_high/from_timestamp"][1] += 1 / 30
+
+
+def exchanged(columns):
+    for name, values in columns.items():
+        if name.startswith("videos/"):
+            values[0], values[1] = values[1], values[0]
+
+
+@pytest.mark.parametrize("change", [shifted, exchanged])
+def test_other_pictures_of_the_same_files_make_another_cache(config, root, change):
+    make_cache(config)
+    rewrite_table(next((root / "meta" / "episodes").rglob("*.parquet")), change)
+    with pytest.raises(TrainingError, match=r"is gone, or the data set has changed"):
         batches(config)
+
+
+def test_pictures_found_by_another_rate_make_another_cache(config, root):
+    """It tells how far a picture's time may be from the frame's."""
+    make_cache(config)
+    info = root / "meta" / "info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "fps": 60}))
+    with pytest.raises(TrainingError, match=r"is gone, or the data set has changed"):
+        batches(config)
+
+
+def test_a_cache_that_cannot_be_written_is_used(config, monkeypatch):
+    make_cache(config)
+    before = batches(config)
+
+    def refused(*_):
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    for name in ("FileLock", "os.access"):
+        monkeypatch.setattr(f"{picture_cache.__name__}.{name}", refused)
+    check_cache(config)
+    make_cache(config)
+    assert_same(batches(config), before)
+
+
+MAKE = """
+import pickle, sys
+from trossen_pi0_training.errors import TrainingError
+from trossen_pi0_training.feed.picture_cache import make_cache
+config = pickle.loads(bytes.fromhex(sys.argv[1]))
+try:
+    make_cache(config)
+except TrainingError as error:
+    print(error, [path.name for path in config.loader.cache.iterdir() if path.is_dir()])
+"""
+
+
+def test_a_disk_that_gets_full_is_told(config):
+    """On a small file system, which only this process sees."""
+    apart = ("unshare", "--user", "--map-root-user", "--mount")
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    folder = config.loader.cache
+    folder.mkdir()
+    mount = f"mount -t tmpfs -o size=400k none {folder} && exec " + '"$@"'
+    make = (sys.executable, "-c", MAKE, pickle.dumps(config).hex())
+    done = subprocess.run(
+        [*apart, "sh", "-c", mount, "sh", *make], check=True, capture_output=True, text=True
+    )
+    says = r"the picture cache .* cannot be written: .*No space left on device.* \[\]"
+    assert re.match(says, done.stdout), done
+
+
+def test_a_killed_process_is_told(config):
+    def kill():
+        while not (begun := multiprocessing.active_children()):
+            time.sleep(0.01)
+        for process in begun:
+            process.kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(DatasetError, match=r"the picture cache was killed.* fewer --loader\.work"):
+        make_cache(config)
+    killing.join()
+    assert caches(config) == []
 
 
 def test_want_of_space_and_a_bad_folder_are_told_before(config, tmp_path, monkeypatch):

@@ -13,11 +13,9 @@ import time
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from fixtures.training import PROMPT, convert_episodes, debug_config
+from fixtures.training import PROMPT, convert_episodes, debug_config, rewrite_table
 from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_core.transforms import ByteTokenizer, PolicyTransform
 from trossen_pi0_training import layout, norm_stats
@@ -202,14 +200,6 @@ def test_sound_episodes_have_no_problems(config, tmp_path):
     assert survey.problems(debug_config(tmp_path).data) == []
 
 
-def rewritten(table, change):
-    """Changes the columns of a table, each a list of rows."""
-    columns = pq.read_table(table).to_pydict()
-    change(columns)
-    schema = pq.read_schema(table)
-    pq.write_table(pa.table(columns, schema=schema), table)
-
-
 def test_each_damaged_episode_is_told_before_a_training(tmp_path):
     """What is wrong with tables hides what is wrong with videos, as they cannot be looked at."""
     root = convert_episodes(tmp_path)
@@ -221,7 +211,7 @@ def test_each_damaged_episode_is_told_before_a_training(tmp_path):
         columns["action"][third.first][0] = math.inf
 
     table = next((root / "data").rglob("*.parquet"))
-    rewritten(table, spoil)
+    rewrite_table(table, spoil)
     without = replace(data, exclude_episodes=(2,))
     assert survey.problems(without) == []
     chosen = select_episodes(open_dataset(without), without)
@@ -251,7 +241,7 @@ def test_each_damaged_episode_is_told_before_a_training(tmp_path):
         for rows in columns.values():
             del rows[third.first]
 
-    rewritten(table, drop)
+    rewrite_table(table, drop)
     assert survey.problems(data) == [
         f"episode 2: {table} has {third.length - 1} rows, meta lists {third.length}"
     ]

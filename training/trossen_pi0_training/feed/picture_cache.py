@@ -31,6 +31,7 @@ from trossen_pi0_training.config.fields import TrainConfig
 from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.convert_options import cores
 from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.dataset_index import EpisodeSpan
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.selection import open_dataset, select_episodes
 
@@ -92,7 +93,7 @@ def open_cache(config: TrainConfig, frames: LeRobotFrames) -> PictureCache | Non
     if config.loader.cache is None:
         return None
     folder = _folder(config, frames)
-    if not (folder / _IDENTITY).is_file():
+    if not folder.is_dir():
         raise TrainingError(f"the picture cache {folder} is gone, or the data set has changed")
     return PictureCache(folder, _shape(config, frames))
 
@@ -226,21 +227,33 @@ def _folder(config: TrainConfig, frames: LeRobotFrames) -> Path:
 
 
 def _identity(config: TrainConfig, frames: LeRobotFrames) -> dict[str, Any]:
-    """What the pictures depend on; where the data set lies is not part of it."""
-    wanted = _wanted(config, frames)
+    """What the pictures depend on: how they are made, which belong to which frame, their files.
+
+    Where the data set lies is not part of it.
+    """
+    spans = [frames.episodes[number] for number in _wanted(config, frames)]
+    keys = frames.camera_keys
     return {
         "format": _FORMAT,
         "image_size": model_config(config).image_size,
-        "cameras": list(frames.cameras),
+        "cameras": [(name, key, frames.features[key]["dtype"]) for name, key in keys.items()],
+        "fps": frames.fps,
         "frames": len(frames),
-        "episodes": wanted,
-        "files": sorted(_files(frames, wanted)),
+        "episodes": [
+            (each.index, each.first, each.length, each.table, _videos(frames, each))
+            for each in spans
+        ],
+        "files": sorted(_files(frames, spans)),
     }
 
 
-def _files(frames: LeRobotFrames, episodes: Sequence[int]) -> Iterator[tuple[str, int, int]]:
-    spans = [frames.episodes[number] for number in episodes]
-    videos = {path for span in spans for path, _ in span.videos.values()}
+def _videos(frames: LeRobotFrames, span: EpisodeSpan) -> list[tuple[str, float]]:
+    """Files and when the episode begins there [s], of the wanted cameras."""
+    return [span.videos[key] for key in frames.video_keys]
+
+
+def _files(frames: LeRobotFrames, spans: Sequence[EpisodeSpan]) -> Iterator[tuple[str, int, int]]:
+    videos = {path for span in spans for path, _ in _videos(frames, span)}
     tables = {span.table for span in spans}
     for path in videos | tables:
         info = (frames.root / path).stat()

@@ -205,7 +205,7 @@ def test_a_failure_leaves_nothing(config, root):
 def test_a_cache_of_another_size_is_told_before(config, change):
     make_cache(config)
     (folder,) = caches(config)
-    file = folder / "pictures.rgb"
+    file = next(folder.glob("*.rgb"))
     whole = file.stat().st_size
     check_cache(config)
     if change is None:
@@ -213,7 +213,7 @@ def test_a_cache_of_another_size_is_told_before(config, change):
         says = "No such file"
     else:
         os.truncate(file, whole + change)
-        says = f"pictures.rgb has {whole + change} bytes, {whole} are needed"
+        says = f"{file.name} has {whole + change} bytes, {whole} are needed"
     for look in (check_cache, batches):
         with pytest.raises(TrainingError, match=f"{folder} is damaged, remove it: .*{says}"):
             look(config)

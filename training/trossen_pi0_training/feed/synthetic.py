@@ -30,7 +30,10 @@ def synthetic_stats(joints: int) -> dict[str, NormStats]:
 
 
 class SyntheticExamples(Examples):
-    """Chunks of sines whose phase is that of the state and the brightness of the pictures."""
+    """Chunks of sines whose phase is that of the state and the brightness of the pictures.
+
+    Any threads.
+    """
 
     def __init__(self, config: TrainConfig, *, held_out: bool) -> None:
         """Args:

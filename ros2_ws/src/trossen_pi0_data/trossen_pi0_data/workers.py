@@ -35,10 +35,14 @@ def process_pool(
     """
     # Spawned: a forked process would share the locks and the OpenGL of this one.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(min(workers, most), mp_context=context, initializer=_start)
     try:
         yield pool
     except BrokenProcessPool as error:
+        # One that was begun while the pool broke is not ended by it, but waited for without end.
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
         raise DatasetError(
             f"a process of the {task} was killed, perhaps for lack of memory: try fewer "
             f"{option} than {workers}{go_on}"

@@ -330,10 +330,12 @@ def test_a_malformed_request_is_refused(
 def test_actions_of_another_shape_are_refused() -> None:
     with pytest.raises(BackendError, match=r"\(horizon, 32\), got \(50, 14\)"):
         transform().outputs(np.zeros((50, 14), np.float32), request())
-    with pytest.raises(ObservationError, match=r"\(horizon, 14\).*got \(50, 32\) and \(14,\)"):
+    with pytest.raises(ObservationError, match=r"horizon, 14\).*got \(50, 32\) and \(14,\)"):
         transform().training_actions(np.zeros((50, 32)), np.zeros(14))
     with pytest.raises(ObservationError, match=r"got \(2, 50, 14\) and \(3, 14\)"):
         transform().training_actions(np.zeros((2, 50, 14)), np.zeros((3, 14)))
+    with pytest.raises(ObservationError, match=r"got \(14,\) and \(14,\)"):
+        transform().training_actions(np.zeros(14), np.zeros(14))
 
 
 def test_a_delta_needs_the_state_that_it_is_relative_to() -> None:

@@ -247,8 +247,8 @@ class PolicyTransform:
             ObservationError: arrays of other shapes.
         """
         n = self.config.robot_dim
-        batch = state.shape[:-1]
-        if state.shape != (*batch, n) or actions.shape != (*batch, *actions.shape[-2:-1], n):
+        fits = actions.ndim == state.ndim + 1 and actions.shape[:-2] == state.shape[:-1]
+        if not fits or state.shape[-1:] != (n,) or actions.shape[-1] != n:
             raise ObservationError(
                 f"actions must have shape (..., horizon, {n}) and the state (..., {n}), "
                 f"got {actions.shape} and {state.shape}"

@@ -46,7 +46,7 @@ PRESETS = (
         name="sim_handover",
         model="sim",
         data=DataConfig(repo_id="local/sim_handover", prompt_from_task=True, frame_step=2),
-        optimizer=OptimizerConfig(peak_lr=8e-4, decay_steps=16_000, decay_lr=1e-5),
+        optimizer=OptimizerConfig(peak_lr=6e-4, decay_steps=16_000, decay_lr=1e-5),
         ema_decay=0.999,
         batch_size=256,
         augment="colours",

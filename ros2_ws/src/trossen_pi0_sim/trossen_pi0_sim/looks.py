@@ -166,6 +166,7 @@ class Looks:
             geom.rbound[:] = np.linalg.norm(geom.size)
             yaw = rng.uniform(0.0, np.pi)
             geom.quat[:] = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+            geom.sameframe[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE  # else the turn is not heeded
             geom.pos[:] = [*next(places), TABLE_TOP_Z + _height(geom)]
             geom.rgba[:3] = self._other_colour(rng)
 

@@ -21,8 +21,8 @@ from trossen_pi0_bringup.virtual.processes import ONE_THREAD, environment
 from trossen_pi0_core.contract import CAMERAS, Observation
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_data.workers import process_pool
-from trossen_pi0_sim.expert import STAGED
 from trossen_pi0_sim.looks import Looks
+from trossen_pi0_sim.rollout import begin
 from trossen_pi0_sim.tasks import episode_rng
 from trossen_pi0_sim.world import Snapshot, World
 
@@ -83,12 +83,11 @@ class Stage:
             PolicyLostError: the policy answers no more.
         """
         kit, world = self._kit, self._world
-        world.reset(seed, setting.variant)
+        begin(world, seed, setting.variant)
         if kit.looks:
             self._looks.draw(episode_rng(seed, _LOOK_STREAM))
         else:
             self._looks.restore()
-        world.place_arms(STAGED)
         self._policy.begin(setting.prompt, seed)
         controller = ControllerSide(world, setting.controller(), START_NS)
         policy = PolicySide(

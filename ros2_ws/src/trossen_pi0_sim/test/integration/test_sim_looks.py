@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -100,6 +101,10 @@ def test_clutter_lies_on_the_table_and_out_of_the_way(world: World) -> None:
                 assert away > 0.05
                 assert np.hypot(*(geom.pos[:2] - GOAL_XY)) > GOAL_HALF_SIZE
                 assert 0.03 < geom.pos[2] < 0.06
+                mujoco.mj_forward(world.model, world._data)
+                turned = np.zeros(9)
+                mujoco.mju_quat2Mat(turned, geom.quat)
+                np.testing.assert_allclose(world._data.geom_xmat[geom.id], turned, atol=1e-9)
     looks.restore()
     assert 20 < lying < 30 * len(CLUTTER)
 

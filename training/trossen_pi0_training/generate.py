@@ -48,12 +48,14 @@ class Wish:
     Attributes:
         options: of the data set.
         episodes: successful ones.
+        approaches: further ones, that end when the object is lifted.
         variants: scenarios that the seeds go through in turn.
         seed: of the first episode; the others follow.
         size: width and height of the pictures [pixels].
-        looks: each episode looks different.
+        looks: share of the episodes that look different; the others look as the kit is built.
         sway_rad: standard deviation of the offsets from the plan [rad].
         recovery: share of the episodes that begin where a grasp has gone wrong.
+        camera_rate: new pictures a second.
     """
 
     options: Options
@@ -61,9 +63,11 @@ class Wish:
     variants: tuple[str, ...]
     seed: int
     size: tuple[int, int] = (320, 240)
-    looks: bool = True
+    looks: float = 1.0
     sway_rad: float = 0.012
     recovery: float = 0.25
+    approaches: int = 0
+    camera_rate: int = round(ROW_RATE_HZ)
 
     def __post_init__(self) -> None:
         unknown = [each for each in self.variants if each not in VARIANTS]
@@ -71,17 +75,24 @@ class Wish:
             raise DatasetError(f"variants must be of {list(VARIANTS)}, got {list(self.variants)}")
         for label, value, low, high in (
             ("episodes", self.episodes, 1, 10**6),
+            ("approaches", self.approaches, 0, 10**6),
             ("seed", self.seed, 0, 2**31),
             ("width", self.size[0], 16, 1920),
             ("height", self.size[1], 16, 1080),
             ("sway", self.sway_rad, 0.0, 0.1),
             ("recovery", self.recovery, 0.0, 1.0),
+            ("looks", self.looks, 0.0, 1.0),
+            ("camera rate", self.camera_rate, 1, self.options.fps),
         ):
             if not low <= value <= high:
                 raise DatasetError(f"{label} must lie in {low}..{high}, got {value}")
+        if self.options.fps % self.camera_rate:
+            raise DatasetError(
+                f"camera rate must divide {self.options.fps} frames/s, got {self.camera_rate}"
+            )
 
-    def scene(self, seed: int, shards: Path) -> Scene:
-        """The episode of a seed."""
+    def scene(self, seed: int, shards: Path, *, cut: bool = False) -> Scene:
+        """The episode of a seed, whole or cut when the object is lifted."""
         variant = self.variants[(seed - self.seed) % len(self.variants)]
         return Scene(
             seed,
@@ -93,8 +104,10 @@ class Wish:
             self.looks,
             self.sway_rad,
             self.recovery,
+            cut,
             self.options.codec,
             self.options.fps,
+            self.options.fps // self.camera_rate,
         )
 
 
@@ -140,25 +153,39 @@ def generate(wish: Wish, progress: Callable[[int], None] = lambda _: None) -> Ma
 def _make(
     wish: Wish, shards: Path, progress: Callable[[int], None]
 ) -> tuple[list[Scene], list[Skipped]]:
-    """The first successful episodes by their seeds, and those before them that failed."""
-    workers, wanted = wish.options.workers, wish.episodes
-    attempts = _MOST_ATTEMPTS * wanted + _MORE_ATTEMPTS
-    scenes = (wish.scene(wish.seed + i, shards) for i in range(attempts))
+    """The first successful episodes by their seeds, and those before them that failed.
+
+    Approaches have the seeds behind those that whole episodes can have.
+    """
+    workers = wish.options.workers
     good: list[Scene] = []
     failed: list[Skipped] = []
-    with process_pool(workers, attempts, "simulation") as pool:
-        for scene, problem in _in_order(pool, scenes, 2 * workers):
-            if problem:
-                failed.append(Skipped(scene.name, Path(), problem, bad=False))
-                continue
-            good.append(scene)
-            progress(len(good))
-            if len(good) == wanted:
-                return good, failed
-    raise DatasetError(
-        f"{attempts} episodes gave {len(good)} successes, {wanted} are wanted; "
-        f"the last one that failed: {failed[-1].reason}"
-    )
+    first = wish.seed
+    with process_pool(workers, _attempts(wish.episodes), "simulation") as pool:
+        for wanted, cut in ((wish.episodes, False), (wish.approaches, True)):
+            seeds = range(first, first + _attempts(wanted))
+            scenes = (wish.scene(seed, shards, cut=cut) for seed in seeds)
+            before = len(good)
+            for scene, problem in _in_order(pool, scenes, 2 * workers) if wanted else ():
+                if problem:
+                    failed.append(Skipped(scene.name, Path(), problem, bad=False))
+                    continue
+                good.append(scene)
+                progress(len(good))
+                if len(good) - before == wanted:
+                    break
+            else:
+                if wanted:
+                    raise DatasetError(
+                        f"{len(seeds)} episodes gave {len(good) - before} successes, {wanted} are "
+                        f"wanted; the last one that failed: {failed[-1].reason}"
+                    )
+            first = seeds.stop
+    return good, failed
+
+
+def _attempts(wanted: int) -> int:
+    return _MOST_ATTEMPTS * wanted + _MORE_ATTEMPTS
 
 
 def _in_order(pool: Executor, scenes: Iterable[Scene], ahead: int) -> Iterator[tuple[Scene, str]]:
@@ -192,7 +219,27 @@ def parse(arguments: Sequence[str] | None = None) -> Wish:
     add("--seed", type=int, default=0, help="of the first episode; the others follow")
     add("--width", type=int, default=320, help="of the pictures (default %(default)s)")
     add("--height", type=int, default=240, help="of the pictures (default %(default)s)")
-    add("--same-looks", action="store_true", help="light, colours and cameras as they are built")
+    add(
+        "--looks",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of the episodes, that look different each; the others as the kit is built "
+        "(default %(default)s)",
+    )
+    add(
+        "--approaches",
+        type=int,
+        default=0,
+        help="further episodes, that end when the object is lifted (default %(default)s)",
+    )
+    add(
+        "--camera-rate",
+        type=int,
+        default=round(ROW_RATE_HZ),
+        metavar="HZ",
+        help="new pictures a second; frames between show the last ones (default %(default)s)",
+    )
     add(
         "--sway",
         type=float,
@@ -242,7 +289,8 @@ def parse(arguments: Sequence[str] | None = None) -> Wish:
     size = given.width, given.height
     return Wish(
         options, given.episodes, names, given.seed, size,
-        looks=not given.same_looks, sway_rad=given.sway, recovery=given.recovery,
+        looks=given.looks, sway_rad=given.sway, recovery=given.recovery,
+        approaches=given.approaches, camera_rate=given.camera_rate,
     )  # fmt: skip
 
 
@@ -254,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wish = parse(arguments)
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("episodes", total=wish.episodes)
+            task = bar.add_task("episodes", total=wish.episodes + wish.approaches)
             made = generate(wish, lambda done: bar.update(task, completed=done))
     except (TrossenPi0Error, OSError) as error:
         sys.stderr.write(f"generate: {error}\n")

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from trossen_pi0_core.errors import DatasetError, TrossenPi0Error
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_data.episode_info import SUCCESS
 from trossen_pi0_sim.astray import go_astray
 from trossen_pi0_sim.expert import HandoverExpert
 from trossen_pi0_sim.looks import Looks
+from trossen_pi0_sim.progress import Stage
 from trossen_pi0_sim.rollout import EpisodeResult, Sway, begin, expert_rows
 from trossen_pi0_sim.tasks import episode_rng
 from trossen_pi0_sim.world import World
+from trossen_pi0_training import layout
 from trossen_pi0_training.shards import Frame, Origin, write_shard
 
-_LOOK_STREAM, _SWAY_STREAM, _ASTRAY_STREAM = 2, 3, 4
+_LOOK_STREAM, _SWAY_STREAM, _ASTRAY_STREAM, _LOOKS_STREAM = 2, 3, 4, 5
 """Of an episode's random numbers; those before them are the object's."""
 
 
@@ -37,11 +40,13 @@ class Scene:
         folder: the shard to write.
         size: width and height of the pictures [pixels].
         cameras: those to render.
-        looks: light, colours, cameras, clutter and textures are drawn anew for each episode.
+        looks: chance that light, colours, cameras, clutter and textures are drawn anew.
         sway_rad: standard deviation of the offsets in what the arms are told [rad].
         recovery: chance that it begins where a grasp has gone wrong.
+        cut: it ends when the object is lifted.
         codec: of the videos.
         fps: frames a second.
+        picture_step: frames that show the same pictures.
     """
 
     seed: int
@@ -50,11 +55,13 @@ class Scene:
     folder: Path
     size: tuple[int, int]
     cameras: tuple[str, ...]
-    looks: bool
+    looks: float
     sway_rad: float
     recovery: float
+    cut: bool
     codec: str
     fps: int
+    picture_step: int
 
     @property
     def name(self) -> str:
@@ -69,9 +76,8 @@ def make_episode(scene: Scene) -> str:
         OSError: the shard cannot be written.
     """
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    origin = Origin(
-        scene.name, "", {}, "success", began, scene.seed, {"trossen_pi0_sim": _version()}
-    )
+    outcome = layout.CUT if scene.cut else SUCCESS
+    origin = Origin(scene.name, "", {}, outcome, began, scene.seed, {"trossen_pi0_sim": _version()})
     try:
         write_shard(
             scene.folder,
@@ -92,7 +98,7 @@ def _frames(scene: Scene) -> Iterator[Frame]:
     """The frames of an episode; raises DatasetError at the end of one that fails."""
     world, expert, looks = _stage()
     begin(world, scene.seed, scene.variant)
-    if scene.looks:
+    if episode_rng(scene.seed, _LOOKS_STREAM).random() < scene.looks:
         looks.draw(episode_rng(scene.seed, _LOOK_STREAM))
     else:
         looks.restore()
@@ -102,13 +108,17 @@ def _frames(scene: Scene) -> Iterator[Frame]:
     ended: list[EpisodeResult] = []
 
     def rows() -> Iterator[NDArray[np.float64]]:
-        ended.append((yield from expert_rows(world, expert, sway=sway, motion=motion)))
+        until = "lifted" if scene.cut else ""
+        driven = expert_rows(world, expert, sway=sway, motion=motion, until=until)
+        ended.append((yield from driven))
 
-    for action in rows():
-        images = {camera: world.render(camera, *scene.size) for camera in scene.cameras}
+    images: dict[str, NDArray[np.uint8]] = {}
+    for number, action in enumerate(rows()):
+        if number % scene.picture_step == 0:
+            images = {camera: world.render(camera, *scene.size) for camera in scene.cameras}
         yield Frame(world.snapshot.positions, action, images)
     result = ended[0]
-    if not result.success:
+    if result.stage < (Stage.LIFTED if scene.cut else Stage.PLACED):
         raise DatasetError(f"it came as far as {result.stage.name}: {result.reason or 'no time'}")
 
 

@@ -36,6 +36,9 @@ EPISODE_STATS_V21 = "meta/episodes_stats.jsonl"
 DATA_V21 = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 VIDEO_V21 = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
 
+CUT = "cut"
+"""Outcome of an episode that ends before its task does."""
+
 MANIFEST = "meta/conversion.json"
 """Where a data set came from: written by this suite, ignored by others."""
 

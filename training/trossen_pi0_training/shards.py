@@ -49,7 +49,7 @@ class Origin:
         name: of the episode.
         folder: of the episode.
         sha256: of its MCAP files, by file name.
-        outcome: success, failure or unknown.
+        outcome: success, failure, unknown or cut.
         began: ISO 8601, UTC.
         seed: of the simulation; None: none.
         software: what recorded it.

@@ -159,6 +159,12 @@ def test_videos_are_read_no_more(config, root):
     assert_same(batches(config), before)
 
 
+def test_other_examples_make_another_cache(config):
+    for step in (1, 3):
+        make_cache(replace(config, data=replace(config.data, frame_step=step)))
+    assert len(caches(config)) == 2
+
+
 def test_other_data_make_another_cache(config, root):
     make_cache(config)
     (first,) = caches(config)

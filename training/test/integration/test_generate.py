@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_sim.expert import STAGED
 from trossen_pi0_training import generate, generate_worker, layout
+from trossen_pi0_training.config.fields import DataConfig
+from trossen_pi0_training.config.registry import find_config
 from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.feed.selection import example_frames, open_dataset, select_episodes
 from trossen_pi0_training.tables import read_json
 
 pytestmark = pytest.mark.timeout(300)
@@ -88,6 +92,32 @@ def test_recoveries_begin_where_a_grasp_has_gone_wrong(tmp_path: Path) -> None:
         np.testing.assert_allclose(actions[episode.first + episode.length - 1], STAGED, atol=0.01)
 
 
+def test_approaches_end_with_the_object_lifted(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    options = ("--episodes", "1", "--approaches", "2", "--cameras", "cam_high")
+    few = ("--looks", "0", "--recovery", "0", "--camera-rate", "10")
+    generate.generate(generate.parse(words(root, *options, *few)))
+    config = replace(
+        find_config("debug"),
+        data=DataConfig("local/made", root, cameras=("cam_high",), frame_step=2),
+    )
+    frames = open_dataset(config.data)
+    assert list(frames.outcomes.values()) == ["success", "cut", "cut"]
+    whole, *cut = frames.episodes
+    assert len(example_frames(frames, whole.index, config)) == (whole.length + 1) // 2
+    for episode in cut:
+        assert 90 < episode.length < 180 < whole.length
+        chosen = example_frames(frames, episode.index, config)
+        assert (chosen.start, chosen.step) == (episode.first, 2)
+        assert chosen.stop - 1 + 50 == episode.first + episode.length  # all rows of the last chunk
+        last = frames.column(layout.ACTION)[episode.first + episode.length - 1]
+        assert last[13] < 0.02  # the right gripper holds
+        images = [frames.frame(episode.first + i).images["cam_high"] for i in range(4)]
+        for same in images[1:3]:
+            assert np.abs(same.astype(int) - images[0]).mean() < 1.0
+        assert select_episodes(frames, config.data).left_out == ()
+
+
 def test_what_is_there_is_not_replaced(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_json(made / layout.MANIFEST)
     assert generate.main(words(made, "--episodes", "1")) == 1
@@ -115,6 +145,9 @@ def test_too_many_failures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--episodes", "0"], "episodes must lie in 1..1000000, got 0"),
         (["--sway", "1"], r"sway must lie in 0.0..0.1, got 1.0"),
         (["--recovery", "1.5"], r"recovery must lie in 0.0..1.0, got 1.5"),
+        (["--looks", "2"], r"looks must lie in 0.0..1.0, got 2.0"),
+        (["--approaches", "-1"], r"approaches must lie in 0..1000000, got -1"),
+        (["--camera-rate", "20"], r"camera rate must divide 30 frames/s, got 20"),
         (["--width", "4"], "width must lie in 16..1920, got 4"),
     ],
 )

@@ -48,7 +48,8 @@ class DataConfig:
         prompt_from_task: each frame's instruction is its task in the data set.
         frame_step: of an episode's frames each so many-th is an example; its chunk has all rows.
         delta_actions: all joints but the grippers are predicted relative to the state.
-        outcomes: episodes of these outcomes are used, where the data set tells them.
+        outcomes: episodes of these outcomes are used, where the data set tells them; of those that
+            are cut before their task ends, frames whose chunk is whole.
         exclude_episodes: numbers of episodes that are left out whatever their outcome.
         val_fraction: share of the episodes held out where the data set has no split named val.
     """
@@ -62,7 +63,7 @@ class DataConfig:
     prompt_from_task: bool = False
     frame_step: int = 1
     delta_actions: bool = False
-    outcomes: tuple[str, ...] = ("success", "unknown")
+    outcomes: tuple[str, ...] = ("success", "unknown", "cut")
     exclude_episodes: tuple[int, ...] = ()
     val_fraction: float = 0.1
 

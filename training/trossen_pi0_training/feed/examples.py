@@ -109,7 +109,7 @@ class EpisodeExamples(Examples):
         self._prompt = None if config.data.prompt_from_task else config.data.default_prompt
         self._transform = PolicyTransform(transform_config(config, model), stats, tokenizer)
         spans = [frames.episodes[number] for number in episodes]
-        chosen = [example_frames(span, config.data) for span in spans]
+        chosen = [example_frames(frames, number, config) for number in episodes]
         self._numbers = np.concatenate(chosen)
         self._ends = np.concatenate(
             [np.full(len(c), s.first + s.length) for c, s in zip(chosen, spans, strict=True)]

@@ -179,7 +179,7 @@ def _fill(config: TrainConfig, number: int, folder: Path) -> None:
     frames = _open(config)
     _, _, size, _, _ = shape = _shape(config, frames)
     with (folder / _PICTURES).open("r+b") as file:
-        for index in example_frames(frames.episodes[number], config.data):
+        for index in example_frames(frames, number, config):
             file.seek(index * math.prod(shape[1:]))
             for picture in frames.frame(index).images.values():
                 file.write(resize_with_pad(picture, size, size).tobytes())
@@ -214,8 +214,7 @@ def _wanted(config: TrainConfig, frames: LeRobotFrames) -> list[int]:
 
 def _rows(config: TrainConfig, frames: LeRobotFrames) -> dict[int, range]:
     """Frames of each episode that are wanted."""
-    wanted = _wanted(config, frames)
-    return {n: example_frames(frames.episodes[n], config.data) for n in wanted}
+    return {n: example_frames(frames, n, config) for n in _wanted(config, frames)}
 
 
 def _shape(config: TrainConfig, frames: LeRobotFrames) -> tuple[int, int, int, int, int]:
@@ -236,7 +235,8 @@ def _identity(config: TrainConfig, frames: LeRobotFrames) -> dict[str, Any]:
 
     Where the data set lies is not part of it.
     """
-    spans = [frames.episodes[number] for number in _wanted(config, frames)]
+    rows = _rows(config, frames)
+    spans = [frames.episodes[number] for number in rows]
     keys = frames.camera_keys
     return {
         "format": _FORMAT,
@@ -248,6 +248,7 @@ def _identity(config: TrainConfig, frames: LeRobotFrames) -> dict[str, Any]:
             (each.index, each.first, each.length, each.table, _videos(frames, each))
             for each in spans
         ],
+        "examples": [(chosen.start, chosen.stop, chosen.step) for chosen in rows.values()],
         "files": sorted(_files(frames, spans)),
     }
 

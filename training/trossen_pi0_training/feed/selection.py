@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trossen_pi0_training.config.fields import DataConfig
+from trossen_pi0_training import layout
+from trossen_pi0_training.config.fields import DataConfig, TrainConfig
+from trossen_pi0_training.config.model import model_config
 from trossen_pi0_training.dataset import LeRobotFrames
-from trossen_pi0_training.dataset_index import EpisodeSpan
 from trossen_pi0_training.errors import TrainingError
 
 _SEED = 0
@@ -105,6 +106,12 @@ def select_episodes(frames: LeRobotFrames, data: DataConfig) -> Selection:
     return Selection(train, tuple(n for n in wanted if n in held), left_out)
 
 
-def example_frames(span: EpisodeSpan, data: DataConfig) -> range:
-    """Numbers in the data set of an episode's frames that are examples."""
-    return range(span.first, span.first + span.length, data.frame_step)
+def example_frames(frames: LeRobotFrames, episode: int, config: TrainConfig) -> range:
+    """Numbers in the data set of an episode's frames that are examples.
+
+    Of one that is cut these are the frames whose whole chunk is there.
+    """
+    span = frames.episodes[episode]
+    cut = frames.outcomes.get(episode) == layout.CUT
+    missing = model_config(config).action_horizon - 1 if cut else 0
+    return range(span.first, span.first + span.length - missing, config.data.frame_step)

@@ -82,6 +82,11 @@ class ExpertDriver:
         """The plan has ended."""
         return self._world.episode_s - self._began_s >= self.plan.duration_s
 
+    def passed(self, label: str) -> bool:
+        """The plan's way point of that label lies behind."""
+        elapsed = self._world.episode_s - self._began_s
+        return elapsed >= self.plan.trajectory.time_of(label)
+
     def targets(self, ahead_s: float) -> NDArray[np.float64]:
         """Targets of the 14 joints at a time after now [s], shape (14,) [rad; m]."""
         elapsed = self._world.episode_s - self._began_s
@@ -165,6 +170,7 @@ def expert_rows(
     interpolate: bool = True,
     sway: Sway | None = None,
     motion: Motion | None = None,
+    until: str = "",
 ) -> Generator[NDArray[np.float64], None, EpisodeResult]:
     """Runs an episode from where the arms are to the end of the plan or to failure, row by row.
 
@@ -178,6 +184,7 @@ def expert_rows(
         interpolate: see ``run_episode``.
         sway: added to what the arms are told, not to what is yielded.
         motion: of the arms, where they do not stand still.
+        until: label of the plan's way point where it ends; empty: at the plan's end.
 
     Raises:
         BackendError: the object cannot be reached or held.
@@ -187,7 +194,7 @@ def expert_rows(
     ticks = round(1.0 / (ROW_RATE_HZ * TICK_S))
     row = driver.targets(0.0)
     sent = row
-    while not (driver.done or world.progress.failed):
+    while not (driver.passed(until) if until else driver.done) and not world.progress.failed:
         yield row
         row = driver.targets(1.0 / ROW_RATE_HZ)
         following = row + sway.next() if sway else row

@@ -50,6 +50,7 @@ _HOVER_M = (0.10, 0.085, 0.07, 0.055, 0.04)
 _LIFT_M = (0.12, *_HOVER_M)
 _NEAR_M = 0.03
 _RETREAT_M = 0.10
+_POINTS_DOWN = math.cos(math.radians(20))
 _RELEASE_M = 0.002  # the object is let go this far above the table
 _GRIP_S = 0.45
 _SETTLE_S = 0.25
@@ -124,13 +125,17 @@ class HandoverExpert:
         pose = _vector(object_pose, 7, "object_pose")
         half = _vector(half_size, 3, "half_size")
         velocity = None if joint_velocities is None else _vector(joint_velocities, 14, "velocities")
-        hold = self._choose_hold(pose, half)
+        hold = self._choose_hold(pose, half, joints)
         points = self._way_points(joints, pose[:3], hold)
         trajectory = Trajectory(joints, points, self._limits, velocity)
         return Plan(trajectory, trajectory.time_of("at object"), trajectory.time_of("hover"), pose)
 
-    def _choose_hold(self, pose: Array, half: Array) -> _Hold:
-        """The pair of side faces that the right gripper reaches with the least roll."""
+    def _choose_hold(self, pose: Array, half: Array, joints: Array) -> _Hold:
+        """The pair of side faces that the right gripper reaches with the least roll.
+
+        A hand that points down already is turned as little as it can be: so a plan that is made
+        anew above the object goes on with the hold of the one before.
+        """
         axes = _rotation(pose[3:])
         upright = int(np.argmax(np.abs(axes[2])))
         if abs(axes[2, upright]) < math.cos(math.radians(15)):
@@ -155,6 +160,9 @@ class HandoverExpert:
                 )
         azimuth = math.atan2(pose[1] - ARMS[1].position[1], pose[0] - ARMS[1].position[0])
         neutral = np.array([-math.sin(azimuth), math.cos(azimuth), 0.0])
+        _, hand = self._right.forward(joints[_RIGHT])
+        if -hand[2, 0] > _POINTS_DOWN:
+            neutral = hand[:, 1]
 
         def effort(hold: _Hold) -> float:
             wide = 10.0 if hold.opening > hold.lateral + 1e-6 else 0.0

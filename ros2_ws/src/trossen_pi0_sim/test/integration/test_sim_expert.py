@@ -58,6 +58,20 @@ def test_begins_at_rest_where_the_arms_are_and_ends_staged(
     np.testing.assert_allclose(plan.velocity(plan.duration_s)[0], 0.0, atol=1e-12)
 
 
+def test_a_hand_above_the_object_turns_as_little_as_it_can(expert: HandoverExpert) -> None:
+    right = ArmKinematics(build_model(visuals=False), ARMS[1])
+    first = expert.plan(STAGED, POSE, CUBE.half_size)
+    above = first.sample(first.descent_time_s)[0]
+    _, before = right.forward(above[7:13])
+    yaw = 2 * np.arctan2(POSE[6], POSE[3])
+    for turn in np.linspace(-np.pi, np.pi, 25):
+        turned = POSE.copy()
+        turned[3:] = np.cos((yaw + turn) / 2), 0.0, 0.0, np.sin((yaw + turn) / 2)
+        plan = expert.plan(above, turned, CUBE.half_size)
+        _, after = right.forward(plan.sample(plan.grasp_time_s)[0][7:13])
+        assert before[:, 1] @ after[:, 1] > np.cos(np.pi / 4) - 0.02
+
+
 def test_holds_before_the_start_and_after_the_end(expert: HandoverExpert) -> None:
     plan = expert.plan(STAGED, POSE, CUBE.half_size)
     np.testing.assert_array_equal(plan.sample([-1.0, 0.0])[0], plan.sample(0.0)[0])

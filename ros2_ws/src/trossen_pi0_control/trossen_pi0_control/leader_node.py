@@ -200,6 +200,9 @@ class LeaderArms(ManagedNode):
         if loop is None:
             response.message = _NOT_ACTIVE
             return response
+        if not self._chunks.get_subscription_count():  # it would never hear that it is asked
+            response.message = "no arm controller listens to action chunks yet"
+            return response
         try:
             response.message = loop.begin()
         except TeleopError as error:

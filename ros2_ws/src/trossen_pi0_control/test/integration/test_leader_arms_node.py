@@ -133,7 +133,9 @@ class LeaderNode:
         """Couples the followers."""
         began = time.monotonic()
         success, message = self.call("start")
-        while "never heard" in message and time.monotonic() < began + DEADLINE_S:
+        while (
+            "never heard" in message or "listens" in message
+        ) and time.monotonic() < began + DEADLINE_S:
             success, message = self.call("start")
         assert success, message
         self.state(TeleopStatus.FOLLOWING)

@@ -158,28 +158,28 @@ def _make(
     Approaches have the seeds behind those that whole episodes can have.
     """
     workers = wish.options.workers
+    most = _attempts(wish.episodes + wish.approaches)
     good: list[Scene] = []
     failed: list[Skipped] = []
-    first = wish.seed
-    with process_pool(workers, _attempts(wish.episodes), "simulation") as pool:
-        for wanted, cut in ((wish.episodes, False), (wish.approaches, True)):
-            seeds = range(first, first + _attempts(wanted))
+    wanted, first = 0, wish.seed
+    with process_pool(workers, most, "simulation") as pool:
+        for more, cut in ((wish.episodes, False), (wish.approaches, True)):
+            seeds = range(first, first + _attempts(more))
             scenes = (wish.scene(seed, shards, cut=cut) for seed in seeds)
-            before = len(good)
-            for scene, problem in _in_order(pool, scenes, 2 * workers) if wanted else ():
+            made = _in_order(pool, scenes, 2 * workers)
+            wanted += more
+            while len(good) < wanted:
+                scene, problem = next(made, (None, ""))
+                if scene is None:
+                    raise DatasetError(
+                        f"{len(seeds)} episodes gave {len(good) - wanted + more} successes, "
+                        f"{more} are wanted; the last one that failed: {failed[-1].reason}"
+                    )
                 if problem:
                     failed.append(Skipped(scene.name, Path(), problem, bad=False))
-                    continue
-                good.append(scene)
-                progress(len(good))
-                if len(good) - before == wanted:
-                    break
-            else:
-                if wanted:
-                    raise DatasetError(
-                        f"{len(seeds)} episodes gave {len(good) - before} successes, {wanted} are "
-                        f"wanted; the last one that failed: {failed[-1].reason}"
-                    )
+                else:
+                    good.append(scene)
+                    progress(len(good))
             first = seeds.stop
     return good, failed
 

@@ -109,7 +109,8 @@ class EpisodeExamples(Examples):
         self._prompt = None if config.data.prompt_from_task else config.data.default_prompt
         self._transform = PolicyTransform(transform_config(config, model), stats, tokenizer)
         spans = [frames.episodes[number] for number in episodes]
-        chosen = [example_frames(frames, number, config) for number in episodes]
+        # One that is cut may have none, whose array would not be of whole numbers.
+        chosen = [np.array(example_frames(frames, n, config), np.int64) for n in episodes]
         self._numbers = np.concatenate(chosen)
         self._ends = np.concatenate(
             [np.full(len(c), s.first + s.length) for c, s in zip(chosen, spans, strict=True)]

@@ -104,16 +104,13 @@ def test_rows_held_instead_of_interpolated_do_not_lose_the_object(
 
 
 def test_object_does_not_slip_in_the_hand(world: World, expert: HandoverExpert) -> None:
-    world.reset(0, "red_cube")
-    world.place_arms(STAGED)
+    begin(world, 0, "red_cube")
     began = world.snapshot.time_s
     driver = ExpertDriver(world, expert)
     site = world.model.site("right_grasp").id
     held: list[NDArray[np.float64]] = []
     while world.snapshot.time_s - began < driver.plan.trajectory.time_of("taken"):
-        row = driver.targets(TICK_S)
-        world.command(0, row[:7])
-        world.command(1, row[7:])
+        world.command_both(driver.targets(TICK_S))
         world.step()
         if world.snapshot.time_s - began > driver.plan.trajectory.time_of("grasped"):
             turned = world._data.site_xmat[site].reshape(3, 3)

@@ -20,7 +20,7 @@ from trossen_pi0_sim.rendering import CameraRenderer, RenderError
 from trossen_pi0_sim.scene import set_variant
 from trossen_pi0_sim.tasks import find_variant
 
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 
 WritableBuffer = Union[bytearray, memoryview, "array.array[int]"]
 """What a picture can be rendered into."""

@@ -14,7 +14,7 @@ from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_sim.physics_messages import LARGEST_PACKET, Answer, Report, ResetRequest
 from trossen_pi0_sim.simulation import SimulationError
 
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 _ANSWER_TIMEOUT_S = 10.0
 _END_TIMEOUT_S = 3.0
 

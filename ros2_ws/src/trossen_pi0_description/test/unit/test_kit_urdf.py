@@ -17,9 +17,9 @@ from trossen_arm_sim import ARM_MODEL_PATH
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.joints import ARM_JOINTS, JointMap
 from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY
-from trossen_pi0_description import urdf
 from trossen_pi0_description.kit import describe_kit
 from trossen_pi0_description.model import DescriptionError, Mesh, Robot
+from trossen_pi0_description.writing import to_urdf
 from trossen_pi0_sim.meshes import decimated
 from trossen_pi0_sim.scene import ARMS, JOINT_NAMES, build_model
 
@@ -32,7 +32,7 @@ PREFIXES = dict(zip([arm.prefix for arm in ARMS], JointMap().urdf_prefixes, stri
 def kit(robot: Robot) -> yourdfpy.URDF:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it reads meshes as old trimesh did
-        return yourdfpy.URDF.load(io.StringIO(urdf.to_urdf(robot)))
+        return yourdfpy.URDF.load(io.StringIO(to_urdf(robot)))
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +220,3 @@ def test_one_arm_alone():
 def test_an_unknown_arm_is_refused():
     with pytest.raises(DescriptionError, match=r"unknown arms \['middle'\], the kit has \['left'"):
         describe_kit(JointMap(("middle",), ("m_",)))
-
-
-def test_the_command_prints_it(capsys, robot):
-    assert urdf.main([]) == 0
-    assert capsys.readouterr().out == urdf.to_urdf(robot)
-    assert urdf.main(["--no-optical-frames"]) == 0
-    assert "optical" not in capsys.readouterr().out

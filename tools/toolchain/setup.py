@@ -85,7 +85,7 @@ def clean(layout: Layout) -> None:
 def _steps(layout: Layout, chosen: RosInstallation, *, packages_only: bool) -> list[Step]:
     environ = dict(os.environ)
     stamps = layout.venv / ".stamps"
-    packages = workspace.find_packages(layout)
+    packages = workspace.find_packages(layout, substitutes=not chosen.is_system)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = [str(Path(sys.executable).resolve()), platform.python_version(), str(layout.root)]
     machine = [*interpreter, platform.node(), environ.get("MUJOCO_GL", "")]

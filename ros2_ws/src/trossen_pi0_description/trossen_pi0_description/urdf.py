@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-optical-frames",
         action="store_true",
-        help="ends at <camera>_link, below which realsense2_camera publishes a real camera's frames",
+        help="ends at <camera>_link, as a real camera's node publishes the frames below it",
     )
     given = parser.parse_args(words)
     try:

@@ -16,8 +16,8 @@ class DescriptionParameters:
 
     source: str = parameter(
         MODEL,
-        "'model': made from the simulation's model; 'trossen_arm_description': stationary_ai of that "
-        "package, which must be installed, with the frames of this suite's cameras.",
+        "'model': made from the simulation's model; 'trossen_arm_description': stationary_ai of "
+        "that package, which must be installed, with the frames of this suite's cameras.",
         choices=(MODEL, INSTALLED),
     )
     urdf_file: str = parameter("", "URDF file to publish instead; empty: none.")

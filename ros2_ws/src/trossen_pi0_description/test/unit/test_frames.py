@@ -77,8 +77,11 @@ def test_any_axis_any_origin_and_a_scaled_mimic():
         0.7 * np.array([1, 2, -2]) / 3
     )
     np.testing.assert_allclose(found["b"][:3, :3], turned.as_matrix(), atol=1e-12)
-    slid = Rotation.from_euler("xyz", [1, 2, 3]).apply([0, -0.35 + 0.25, 0]) + [0, 0, 1]
-    np.testing.assert_allclose(found["c"][:3, 3], turned.apply(slid) + [0.1, 0.2, 0.3], atol=1e-12)
+    slid = Rotation.from_euler("xyz", [1, 2, 3]).apply([0, -0.35 + 0.25, 0])
+    slid[2] += 1.0
+    np.testing.assert_allclose(
+        found["c"][:3, 3], turned.apply(slid) + np.array([0.1, 0.2, 0.3]), atol=1e-12
+    )
     np.testing.assert_allclose(found["d"], found["c"])
 
 

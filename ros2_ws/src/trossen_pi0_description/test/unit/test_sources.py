@@ -20,7 +20,8 @@ from trossen_pi0_description.model import DescriptionError
 from trossen_pi0_description.sources import load_description
 from trossen_pi0_description.writing import to_urdf
 
-# In the manner of the vendor's: macros in another file, arms by prefix, cameras with nominal frames.
+# In the manner of the vendor's: macros in a file of their own, arms by prefix, nominal frames below
+# the cameras.
 KIT = """
 <robot name="stationary_ai" xmlns:xacro="http://ros.org/wiki/xacro">
   <xacro:include filename="$(find trossen_arm_description)/urdf/macros/parts.xacro"/>
@@ -49,14 +50,18 @@ PARTS = """
       <limit lower="0" upper="${pi / 100}" velocity="1" effort="1"/>
     </joint>
   </xacro:macro>
+  <xacro:macro name="turning" params="prefix at to">
+    <xacro:moving name="${prefix}joint_${at}" parent="${prefix}link_${at}"
+      child="${prefix}link_${to}" kind="revolute"/>
+  </xacro:macro>
   <xacro:macro name="arm" params="prefix y">
     <xacro:hung name="${prefix}link_0" parent="frame_link" xyz="-0.02 ${y} 0.019"/>
-    <xacro:moving name="${prefix}joint_0" parent="${prefix}link_0" child="${prefix}link_1" kind="revolute"/>
-    <xacro:moving name="${prefix}joint_1" parent="${prefix}link_1" child="${prefix}link_2" kind="revolute"/>
-    <xacro:moving name="${prefix}joint_2" parent="${prefix}link_2" child="${prefix}link_3" kind="revolute"/>
-    <xacro:moving name="${prefix}joint_3" parent="${prefix}link_3" child="${prefix}link_4" kind="revolute"/>
-    <xacro:moving name="${prefix}joint_4" parent="${prefix}link_4" child="${prefix}link_5" kind="revolute"/>
-    <xacro:moving name="${prefix}joint_5" parent="${prefix}link_5" child="${prefix}link_6" kind="revolute"/>
+    <xacro:turning prefix="${prefix}" at="0" to="1"/>
+    <xacro:turning prefix="${prefix}" at="1" to="2"/>
+    <xacro:turning prefix="${prefix}" at="2" to="3"/>
+    <xacro:turning prefix="${prefix}" at="3" to="4"/>
+    <xacro:turning prefix="${prefix}" at="4" to="5"/>
+    <xacro:turning prefix="${prefix}" at="5" to="6"/>
     <xacro:moving name="${prefix}left_carriage_joint" parent="${prefix}link_6"
       child="${prefix}carriage_left" kind="prismatic"/>
   </xacro:macro>
@@ -152,7 +157,7 @@ def test_a_file_of_one_s_own(tmp_path, robot):
     file.write_text(text.replace("follower_left_joint_3", "elbow"))
     with pytest.raises(DescriptionError, match=r"joints missing: \['follower_left_joint_3'\]"):
         load_description(DescriptionParameters(urdf_file=str(file)))
-    with pytest.raises(DescriptionError, match="urdf_file: cannot read /nowhere/x.urdf"):
+    with pytest.raises(DescriptionError, match=r"urdf_file: cannot read /nowhere/x\.urdf"):
         load_description(DescriptionParameters(urdf_file="/nowhere/x.urdf"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,6 @@ from trossen_pi0_description.writing import add_joint, add_link
 
 XACRO_FILE = Path("urdf") / "stationary_ai.urdf.xacro"
 """In the package's share folder."""
-
-
-def is_installed() -> bool:
-    """Whether the package is there, and xacro, in which it is written."""
-    try:
-        get_package_share_directory(INSTALLED)
-    except PackageNotFoundError:
-        return False
-    return importlib.util.find_spec("xacro") is not None
 
 
 def installed_urdf(*, optical_frames: bool) -> str:

@@ -15,8 +15,8 @@ from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.parameters import DescriptionParameters
 from trossen_pi0_description import urdf
-from trossen_pi0_description.installed import is_installed
 from trossen_pi0_description.model import DescriptionError
+from trossen_pi0_description.packages import has_vendors_description
 from trossen_pi0_description.sources import load_description
 from trossen_pi0_description.writing import to_urdf
 
@@ -95,7 +95,7 @@ def test_our_model_is_the_default(robot):
 
 
 def test_the_vendor_s_kit_gets_the_world_and_our_cameras(vendors, robot):
-    assert is_installed()
+    assert has_vendors_description()
     kit = vendors_kit(optical_frames=False)
     assert kit.base_link == "world"
     # The arms stand where our own description has them, to the vendor's micrometres.
@@ -144,7 +144,7 @@ def test_what_is_wrong_with_the_vendor_s_package_is_said(vendors, monkeypatch):
 
 
 def test_without_the_vendor_s_package():
-    assert not is_installed()
+    assert not has_vendors_description()
     with pytest.raises(DescriptionError, match="'trossen_arm_description' is not installed"):
         vendors_kit()
 

@@ -7,10 +7,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.spatial.transform import Rotation
+from trossen_pi0_description.model import DescriptionError
 
-from trossen_pi0_description.model import DescriptionError, Vector
+Triple = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+"""Its parts x, y, z, w."""
 
 _TURNING, _SLIDING, _STILL = ("revolute", "continuous"), ("prismatic",), ("fixed",)
 
@@ -22,14 +23,14 @@ class Transform:
     Attributes:
         parent: its parent frame.
         child: the frame.
-        position: of its origin, shape (3,) [m].
-        quaternion: how it is turned, shape (4,): x, y, z, w.
+        position: of its origin [m].
+        quaternion: how it is turned: x, y, z, w.
     """
 
     parent: str
     child: str
-    position: Vector
-    quaternion: Vector
+    position: Triple
+    quaternion: Quaternion
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class MovingJoint:
         name: of the joint.
         at_zero: transform at position 0.
         turns: about its axis; else it slides along it.
-        axis: unit vector in the child's frame, shape (3,).
+        axis: unit vector in the child's frame.
         leader: joint whose position counts, which is the joint's own name for most.
         multiplier: of the leader's position.
         offset: added to it [rad; m].
@@ -49,7 +50,7 @@ class MovingJoint:
     name: str
     at_zero: Transform
     turns: bool
-    axis: Vector
+    axis: Triple
     leader: str
     multiplier: float = 1.0
     offset: float = 0.0
@@ -57,11 +58,14 @@ class MovingJoint:
     def at(self, positions: Mapping[str, float]) -> Transform:
         """The transform at these positions by joint name [rad; m]."""
         zero, value = self.at_zero, self.multiplier * positions[self.leader] + self.offset
+        (x, y, z), (a, b, c) = zero.position, self.axis
         if self.turns:
-            turned = _multiplied(zero.quaternion, self.axis * math.sin(value / 2), value)
+            sine = math.sin(value / 2)
+            turn = (a * sine, b * sine, c * sine, math.cos(value / 2))
+            turned = _multiplied(zero.quaternion, turn)
             return Transform(zero.parent, zero.child, zero.position, turned)
-        shift = _rotated(zero.quaternion, self.axis * value)
-        return Transform(zero.parent, zero.child, zero.position + shift, zero.quaternion)
+        a, b, c = _rotated(zero.quaternion, (a * value, b * value, c * value))
+        return Transform(zero.parent, zero.child, (x + a, y + b, z + c), zero.quaternion)
 
 
 class FrameTree:
@@ -127,23 +131,20 @@ def _read_joint(element: ET.Element) -> MovingJoint | Transform:
     parent, child = (_attribute(_child(element, tag), "link") for tag in ("parent", "child"))
     origin = element.find("origin")
     attributes = {} if origin is None else origin.attrib
-    angles = _vector(name, attributes.get("rpy", "0 0 0"))
-    at_zero = Transform(
-        parent,
-        child,
-        _vector(name, attributes.get("xyz", "0 0 0")),
-        Rotation.from_euler("xyz", angles).as_quat(),
-    )
+    angles = _triple(name, attributes.get("rpy", "0 0 0"))
+    position = _triple(name, attributes.get("xyz", "0 0 0"))
+    at_zero = Transform(parent, child, position, _quaternion(*angles))
     if kind in _STILL:
         return at_zero
     if kind not in (*_TURNING, *_SLIDING):
         allowed = [*_TURNING, *_SLIDING, *_STILL]
         raise DescriptionError(f"joint {name!r}: type {kind!r} is not one of {allowed}")
     given = element.find("axis")
-    axis = _vector(name, "1 0 0" if given is None else _attribute(given, "xyz"))
-    length = float(np.linalg.norm(axis))
+    axis = _triple(name, "1 0 0" if given is None else _attribute(given, "xyz"))
+    length = math.hypot(*axis)
     if length == 0.0:
         raise DescriptionError(f"joint {name!r}: its axis has no direction")
+    axis = (axis[0] / length, axis[1] / length, axis[2] / length)
     mimic = element.find("mimic")
     follow = {} if mimic is None else mimic.attrib
     multiplier, offset = (
@@ -151,7 +152,7 @@ def _read_joint(element: ET.Element) -> MovingJoint | Transform:
         for key, default in (("multiplier", "1"), ("offset", "0"))
     )
     leader = name if mimic is None else _attribute(mimic, "joint")
-    return MovingJoint(name, at_zero, kind in _TURNING, axis / length, leader, multiplier, offset)
+    return MovingJoint(name, at_zero, kind in _TURNING, axis, leader, multiplier, offset)
 
 
 def _root(links: list[str], transforms: list[Transform]) -> str:
@@ -177,24 +178,32 @@ def _root(links: list[str], transforms: list[Transform]) -> str:
     return roots[0]
 
 
-def _multiplied(quaternion: Vector, vector: Vector, angle: float) -> Vector:
-    """A rotation followed by one in its frame: by half-angle vector and angle [rad]."""
-    x, y, z, w = quaternion
-    a, b, c = vector
-    d = math.cos(angle / 2)
-    return np.array(
-        [
-            w * a + x * d + y * c - z * b,
-            w * b - x * c + y * d + z * a,
-            w * c + x * b - y * a + z * d,
-            w * d - x * a - y * b - z * c,
-        ]
+def _quaternion(roll: float, pitch: float, yaw: float) -> Quaternion:
+    """Turned about the fixed axes x, then y, then z [rad]."""
+    turns = [
+        (math.sin(roll / 2), 0.0, 0.0, math.cos(roll / 2)),
+        (0.0, math.sin(pitch / 2), 0.0, math.cos(pitch / 2)),
+        (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)),
+    ]
+    return _multiplied(turns[2], _multiplied(turns[1], turns[0]))
+
+
+def _multiplied(outer: Quaternion, inner: Quaternion) -> Quaternion:
+    """The outer rotation, followed by the inner one in its frame."""
+    x, y, z, w = outer
+    a, b, c, d = inner
+    return (
+        w * a + x * d + y * c - z * b,
+        w * b - x * c + y * d + z * a,
+        w * c + x * b - y * a + z * d,
+        w * d - x * a - y * b - z * c,
     )
 
 
-def _rotated(quaternion: Vector, vector: Vector) -> Vector:
-    twice = 2.0 * np.cross(quaternion[:3], vector)
-    return vector + quaternion[3] * twice + np.cross(quaternion[:3], twice)
+def _rotated(quaternion: Quaternion, vector: Triple) -> Triple:
+    x, y, z, w = quaternion
+    turned = _multiplied(_multiplied(quaternion, (*vector, 0.0)), (-x, -y, -z, w))
+    return turned[0], turned[1], turned[2]
 
 
 def _child(element: ET.Element, tag: str) -> ET.Element:
@@ -211,11 +220,11 @@ def _attribute(element: ET.Element, name: str) -> str:
     return value
 
 
-def _vector(joint: str, text: str) -> Vector:
+def _triple(joint: str, text: str) -> Triple:
     values = [_number(joint, word) for word in text.split()]
     if len(values) != 3:
         raise DescriptionError(f"joint {joint!r}: need three numbers, got {text!r}")
-    return np.array(values)
+    return values[0], values[1], values[2]
 
 
 def _number(joint: str, text: str) -> float:

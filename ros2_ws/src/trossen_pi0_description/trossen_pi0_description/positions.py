@@ -1,4 +1,4 @@
-"""What the frames are moved by: joint positions, not more often than wanted."""
+"""What the frames are moved by: joint positions."""
 
 from __future__ import annotations
 
@@ -7,34 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.errors import JointError
 from trossen_pi0_core.joints import select_joints
-
-
-class RateLimit:
-    """Lets messages pass at a rate on average, judged by their stamps.
-
-    Where time jumps back, such as when a recording begins anew, it begins anew too.
-    """
-
-    def __init__(self, rate_hz: float) -> None:
-        self._period_ns = round(NANOSECONDS / rate_hz)
-        self._due_ns: int | None = None
-        self._last_ns = 0
-
-    def passes(self, stamp_ns: int) -> bool:
-        """Whether the message of this stamp [ns] passes."""
-        jumped = stamp_ns < self._last_ns
-        self._last_ns = stamp_ns
-        if self._due_ns is None or jumped:
-            self._due_ns = stamp_ns
-        if stamp_ns < self._due_ns:
-            return False
-        self._due_ns += self._period_ns
-        if self._due_ns <= stamp_ns:  # after a pause, what was missed is not made up for
-            self._due_ns = stamp_ns + self._period_ns
-        return True
 
 
 def read_positions(

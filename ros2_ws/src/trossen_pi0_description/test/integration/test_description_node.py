@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,7 +16,6 @@ import rclpy
 import yourdfpy
 from domain_coordinator import domain_id
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from scipy.spatial.transform import Rotation
@@ -29,6 +27,7 @@ from trossen_pi0_core.joints import JointMap
 from trossen_pi0_description.kit import describe_kit
 from trossen_pi0_description.node import DescriptionNode
 from trossen_pi0_description.writing import to_urdf
+from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.convert import joint_state_msg, time_ns
 from trossen_pi0_ros.qos import COMMANDS, STATUS
 
@@ -57,18 +56,11 @@ class Robot:
         self.moving: list[TFMessage] = []
         self.tester.create_subscription(TFMessage, "/tf", self.moving.append, QoSProfile(depth=100))
         self._joints = self.tester.create_publisher(JointState, "/joint_states", COMMANDS)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        for node in (self.node, self.tester):
-            self._executor.add_node(node)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
+        self._threads = [CallbackThread(node) for node in (self.node, self.tester)]
+        for thread in self._threads:
+            thread.start()
         wait_until(lambda: self._joints.get_subscription_count() == 1, "the node's subscription")
         wait_until(lambda: self.node.count_subscribers("/tf") == 1, "the tester's subscription")
-
-    def _spin(self) -> None:
-        while not self._ended.is_set():
-            self._executor.spin_once()
 
     def latched(self, kind: type[Any], topic: str) -> Any:
         """What a late subscriber gets."""
@@ -86,10 +78,9 @@ class Robot:
         return [time_ns(message.transforms[0].header.stamp) for message in self.moving]
 
     def close(self) -> None:
-        self._ended.set()
-        self._executor.create_task(lambda: None)
-        self._thread.join()
-        self._executor.shutdown()
+        for thread in self._threads:
+            thread.stop()
+            assert thread.failure is None
         for node in (self.node, self.tester):
             node.destroy_node()
         self.context.try_shutdown()
@@ -152,30 +143,36 @@ def test_every_frame_lies_where_the_description_says(robot):
     assert moved["follower_left_carriage_right"] == pytest.approx(-0.023 - opened)
 
 
-def test_frames_are_not_sent_more_often_than_asked_for(robot):
-    for i in range(101):
-        robot.send(1_000_000_000 + i * 10_000_000, np.zeros(14))
-        time.sleep(0.001)
-    robot.send(9_000_000_000, np.zeros(14))
-    wait_until(lambda: robot.moving and robot.stamps[-1] == 9_000_000_000, "the last message")
-    # At 30 Hz; some of the joint states may have been lost on the way.
-    assert len(robot.stamps) > 10
-    assert np.diff(robot.stamps).min() >= 30_000_000
+def test_frames_are_sent_at_their_own_rate_and_of_the_newest_joint_states(robot):
+    begun_s = time.monotonic()
+    for i in range(1, 101):
+        robot.send(i, np.full(14, 0.001 * i))
+        time.sleep(0.004)
+    wait_until(lambda: robot.moving and robot.stamps[-1] == 100, "the last joint state's frames")
+    seconds = time.monotonic() - begun_s
+    assert 3 < len(robot.stamps) <= 30.0 * seconds + 1
+    assert robot.stamps == sorted(set(robot.stamps))
 
 
-def test_joint_states_without_use_are_told_once_and_move_nothing(robot):
-    some, nan = NAMES[:-1], [*np.zeros(13), float("nan")]
-    for i in range(3):
-        robot.send(1_000_000_000 * (i + 1), np.zeros(13), some)
-    robot.send(4_000_000_000, nan)
-    robot.send(5_000_000_000, np.zeros(14))
-    wait_until(lambda: robot.moving, "a message on /tf")
-    assert robot.stamps == [5_000_000_000]
-    assert len(robot.said) == 1
-    assert f"joints missing: ['{NAMES[-1]}']" in robot.said[0]
-    robot.send(6_000_000_000, nan)
-    wait_until(lambda: len(robot.said) == 2, "another warning")
-    assert f"not finite: ['{NAMES[-1]}']" in robot.said[1]
+def test_joint_states_without_use_are_told_once_and_move_nothing():
+    with domain_id() as domain:
+        robot = Robot(domain, tf_rate=500.0)
+        try:
+            for stamp in range(1, 21):
+                robot.send(stamp, np.zeros(13), NAMES[:-1])
+                time.sleep(0.005)
+            wait_until(lambda: robot.said, "a warning")
+            robot.send(100, np.zeros(14))
+            wait_until(lambda: robot.moving, "a message on /tf")
+            assert robot.stamps == [100]
+            assert len(robot.said) == 1
+            assert f"joints missing: ['{NAMES[-1]}']" in robot.said[0]
+            robot.send(101, [*np.zeros(13), float("nan")])
+            wait_until(lambda: len(robot.said) == 2, "another warning")
+            assert f"not finite: ['{NAMES[-1]}']" in robot.said[1]
+            assert robot.stamps == [100]
+        finally:
+            robot.close()
 
 
 def test_a_real_kit_has_no_frames_below_its_cameras():

@@ -13,7 +13,7 @@ from trossen_pi0_core.errors import JointError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_description.frames import FrameTree, Transform, require_joints
 from trossen_pi0_description.model import DescriptionError
-from trossen_pi0_description.positions import RateLimit, read_positions
+from trossen_pi0_description.positions import read_positions
 from trossen_pi0_description.writing import to_urdf
 
 ODD = """
@@ -129,20 +129,3 @@ def test_positions_are_read_by_name():
         read_positions(["b"], [1.0], ["a", "b"])
     with pytest.raises(JointError, match=r"not finite: \['b'\]"):
         read_positions(["a", "b"], [1.0, float("nan")], ["a", "b"])
-
-
-def test_the_rate_is_kept_on_average():
-    limit = RateLimit(30.0)
-    passed = [i for i in range(300) if limit.passes(i * 10_000_000)]
-    assert len(passed) == 90  # 3 s of stamps at 100 Hz
-    assert max(np.diff(passed)) <= 4
-
-
-def test_nothing_is_made_up_for_after_a_pause_and_time_may_jump_back():
-    limit = RateLimit(10.0)
-    assert limit.passes(0)
-    assert limit.passes(5_000_000_000)
-    assert not limit.passes(5_050_000_000)
-    assert limit.passes(5_100_000_000)
-    assert limit.passes(1_000_000_000)  # a recording that begins anew
-    assert not limit.passes(1_050_000_000)

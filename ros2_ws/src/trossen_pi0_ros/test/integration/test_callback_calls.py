@@ -51,3 +51,19 @@ def test_calls_do_not_run_together(callbacks):
     futures = [callbacks.call(lambda i=i: note(i)) for i in range(50)]
     assert [result(f) for f in futures] == list(range(50))
     assert max(most) == 1
+
+
+def test_a_node_with_a_period_runs_one_callback_in_each():
+    with domain_id() as domain:
+        rclpy.init(domain_id=domain)
+        node = Node("paced")
+        node.callback_period_s = 0.02
+        thread = CallbackThread(node)
+        begun_s = time.monotonic()
+        thread.start()
+        futures = [thread.call(time.monotonic) for _ in range(10)]
+        ended_s = sorted(result(future) - begun_s for future in futures)
+        thread.stop()
+        node.destroy_node()
+        rclpy.shutdown()
+    assert all(end_s >= 0.02 * (i + 1) for i, end_s in enumerate(ended_s))

@@ -58,7 +58,7 @@ class DescriptionNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            positions = read_positions(message.name, message.position, self._tree.joint_names)
+            positions = read_positions(list(message.name), message.position, self._tree.joint_names)
         except JointError as error:
             self._tell(str(error))
             return

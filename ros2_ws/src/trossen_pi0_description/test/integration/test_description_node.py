@@ -15,6 +15,7 @@ import pytest
 import rclpy
 import yourdfpy
 from domain_coordinator import domain_id
+from numpy.typing import ArrayLike
 from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -69,13 +70,13 @@ class Robot:
         wait_until(lambda: received, f"a message on {topic}")
         return received[0]
 
-    def send(self, stamp_ns: int, values: Sequence[float], names: Sequence[str] = NAMES) -> None:
+    def send(self, stamp_ns: int, values: ArrayLike, names: Sequence[str] = NAMES) -> None:
         self._joints.publish(joint_state_msg(stamp_ns, names, np.asarray(values)))
 
     @property
     def stamps(self) -> list[int]:
         """Of /tf so far [ns]."""
-        return [time_ns(message.transforms[0].header.stamp) for message in self.moving]
+        return [time_ns(next(iter(message.transforms)).header.stamp) for message in self.moving]
 
     def close(self) -> None:
         for thread in self._threads:

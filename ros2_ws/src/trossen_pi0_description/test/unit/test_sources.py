@@ -85,8 +85,11 @@ def vendors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def vendors_kit(**more: bool) -> yourdfpy.URDF:
-    text = load_description(DescriptionParameters(source="trossen_arm_description", **more))
+def vendors_kit(*, optical_frames: bool = True) -> yourdfpy.URDF:
+    parameters = DescriptionParameters(
+        source="trossen_arm_description", optical_frames=optical_frames
+    )
+    text = load_description(parameters)
     return yourdfpy.URDF.load(io.StringIO(text), load_meshes=False)
 
 

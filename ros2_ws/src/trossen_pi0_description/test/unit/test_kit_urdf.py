@@ -12,6 +12,7 @@ import pytest
 import trimesh
 import yourdfpy
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from trossen_arm_sim import ARM_MODEL_PATH
 
 from trossen_pi0_core.contract import CAMERAS
@@ -187,9 +188,13 @@ def test_inertias_are_those_of_the_simulation(kit, model):
         inertial = kit.link_map[urdf_name(name)].inertial
         assert inertial.mass == pytest.approx(model.body_mass[i])
         np.testing.assert_allclose(inertial.origin[:3, 3], model.body_ipos[i], atol=1e-9)
-        np.testing.assert_allclose(
-            np.sort(np.linalg.eigvalsh(inertial.inertia)), np.sort(model.body_inertia[i]), rtol=1e-6
+        w, x, y, z = model.body_iquat[i]
+        axes = Rotation.from_quat([x, y, z, w]).as_matrix()
+        tensor = sum(
+            moment * np.outer(axis, axis)
+            for moment, axis in zip(model.body_inertia[i], axes.T, strict=True)
         )
+        np.testing.assert_allclose(inertial.inertia, tensor, atol=1e-12)
     assert kit.link_map["world"].inertial is None
 
 

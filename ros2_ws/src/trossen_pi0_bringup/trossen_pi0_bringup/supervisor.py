@@ -146,7 +146,7 @@ class Supervisor:
         return _Child(spec, process, log, reader)
 
     def _read(self, name: str, stream: IO[bytes], log: Path) -> None:
-        with log.open("wb") as file:
+        with stream, log.open("wb") as file:
             for raw in stream:
                 file.write(raw)
                 file.flush()

@@ -20,6 +20,7 @@ from trossen_pi0_description.model import (
     Joint,
     Limits,
     Link,
+    Mesh,
     Part,
     Pose,
     Robot,
@@ -252,10 +253,14 @@ def _renamed(name: str, mount: ArmMount, prefix: str) -> str:
     return f"{prefix}{name.removeprefix(mount.prefix)}"
 
 
-def _packaged_meshes() -> dict[str, Path]:
-    """The arm's meshes as they are packaged: name without prefix -> file."""
+def _packaged_meshes() -> dict[str, Mesh]:
+    """The arm's meshes as they are packaged, by name without prefix."""
     folder = Path(ARM_MODEL_PATH).resolve().parent
-    return {m.name: folder / m.file for m in mujoco.MjSpec.from_file(ARM_MODEL_PATH).meshes}
+    meshes: dict[str, Mesh] = {}
+    for mesh in mujoco.MjSpec.from_file(ARM_MODEL_PATH).meshes:
+        x, y, z = mesh.scale.tolist()
+        meshes[mesh.name] = Mesh(folder / mesh.file, (x, y, z))
+    return meshes
 
 
 def _inertial(model: mujoco.MjModel, body: int) -> Inertial:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -24,13 +23,13 @@ from trossen_pi0_description.model import (
 _DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # a geom that has it shows its material's colour
 
 
-def shape_parts(model: mujoco.MjModel, geom: int, meshes: Mapping[str, Path]) -> list[Part]:
+def shape_parts(model: mujoco.MjModel, geom: int, meshes: Mapping[str, Mesh]) -> list[Part]:
     """A geom in its body's frame; a capsule becomes a cylinder and two balls.
 
     Args:
         model: the compiled model.
         geom: its index.
-        meshes: files by mesh name, without an arm's prefix; with metres as units.
+        meshes: those of the arm by name, without an arm's prefix.
 
     Raises:
         DescriptionError: a kind of geom that a URDF does not have, or an unknown mesh.
@@ -59,7 +58,7 @@ def shape_parts(model: mujoco.MjModel, geom: int, meshes: Mapping[str, Path]) ->
     return [Part(pose @ place, shape, colour) for place, shape in shapes]
 
 
-def _mesh_part(model: mujoco.MjModel, geom: int, pose: Pose, meshes: Mapping[str, Path]) -> Part:
+def _mesh_part(model: mujoco.MjModel, geom: int, pose: Pose, meshes: Mapping[str, Mesh]) -> Part:
     """MuJoCo moves and turns a mesh's vertices to its centre; a URDF takes those of the file."""
     mesh = int(model.geom_dataid[geom])
     name = model.mesh(mesh).name
@@ -67,8 +66,7 @@ def _mesh_part(model: mujoco.MjModel, geom: int, pose: Pose, meshes: Mapping[str
     if not found:
         raise DescriptionError(f"mesh {name!r} has no file, only {sorted(meshes)} have")
     moved = pose_of(model.mesh_pos[mesh], model.mesh_quat[mesh])
-    file = meshes[max(found, key=len)]
-    return Part(pose @ moved.inverse(), Mesh(file), _colour(model, geom))
+    return Part(pose @ moved.inverse(), meshes[max(found, key=len)], _colour(model, geom))
 
 
 def pose_of(position: Vector, quaternion: Vector) -> Pose:

@@ -37,6 +37,10 @@ class JointError(TrossenPi0Error, ValueError):
     """Joint names or values do not fit the robot."""
 
 
+class DescriptionError(TrossenPi0Error, ValueError):
+    """A robot description is malformed, or does not have what is asked of it."""
+
+
 class BackendError(TrossenPi0Error):
     """A policy backend cannot answer."""
 

@@ -15,6 +15,7 @@ from trossen_pi0_bringup.arguments import (
     ARM_CONTROLLER,
     DESCRIPTION,
     LEADER_ARMS,
+    MONITOR,
     POLICY,
     RECORDER,
     SIM,
@@ -114,6 +115,9 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
             )
         )
     nodes += _description(arguments)
+    if arguments["monitor"]:
+        monitor = suite_node(arguments, MONITOR, "trossen_pi0_monitor", "monitor_node", {})
+        nodes.append(replace(monitor, required=False))
     if arguments["rviz"]:
         layout = str(shipped("rviz", "bimanual.rviz"))
         nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))

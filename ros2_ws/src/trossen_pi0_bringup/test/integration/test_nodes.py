@@ -43,7 +43,7 @@ def arguments(*words):
 
 def test_simulation_is_the_default():
     nodes = specs()
-    assert list(nodes) == ["sim", "arm_controller", "policy", "robot_description"]
+    assert list(nodes) == ["sim", "arm_controller", "policy", "robot_description", "monitor"]
     assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["policy"].parameters["backend"] == "expert"
@@ -61,6 +61,7 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
         "arm_controller",
         "policy",
         "robot_description",
+        "monitor",
     ]
     camera = nodes["cam_left_wrist"]
     assert (camera.package, camera.executable) == ("realsense2_camera", "realsense2_camera_node")
@@ -122,6 +123,7 @@ def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
         "arm_controller": 4.0,
         "policy": 0.0,
         "robot_description": 0.0,
+        "monitor": 0.0,
     }
     file = tmp_path / "mine.yaml"
     file.write_text(
@@ -207,3 +209,11 @@ def test_runs_are_recorded_only_when_asked_for():
         ),
     }
     assert recorder.ending_s == 10.0
+
+
+def test_the_monitor_may_end_or_be_left_out():
+    monitor = specs()["monitor"]
+    assert (monitor.package, monitor.executable) == ("trossen_pi0_monitor", "monitor_node")
+    assert not monitor.required
+    assert [path.name for path in monitor.parameter_files] == ["monitor.yaml"]
+    assert "monitor" not in specs("monitor:=false")

@@ -56,7 +56,9 @@ class Bench:
         self._viewer = self.kit.create_subscription(
             MarkerArray, "/policy/chunk_markers", self.arrays.append, 10
         )
-        self.wait(lambda: self.chunks.get_subscription_count() and self.arrays, "a first array")
+        heard = (self.chunks, self.joints, self.policy, self.controller)
+        self.wait(lambda: all(p.get_subscription_count() for p in heard), "its subscriptions")
+        self.wait(lambda: self.arrays, "a first array")
 
     def look_away(self) -> None:
         self.kit.destroy_subscription(self._viewer)
@@ -171,10 +173,10 @@ def test_the_chunk_before_keeps_its_colour_of_age_and_what_is_gone_is_deleted(be
 
 def test_it_hears_no_stream_while_nobody_looks(bench: Bench) -> None:
     bench.description.publish(String(data=sliding_kit()))
-    bench.wait(lambda: bench.description.get_subscription_count(), "its description topic")
+    bench.wait(bench.description.get_subscription_count, "its description topic")
     assert not bench.joints.get_subscription_count()
     bench.look()
-    bench.wait(lambda: bench.joints.get_subscription_count(), "its joint states")
+    bench.wait(bench.joints.get_subscription_count, "its joint states")
     bench.look_away()
     bench.wait(lambda: not bench.joints.get_subscription_count(), "the end of its joint states")
     assert bench.description.get_subscription_count()

@@ -91,7 +91,8 @@ class MonitorNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         if self._view is not None:
-            self._view.add_joints(time_ns(message.header.stamp), message.name, message.position)
+            names = list(message.name)
+            self._view.add_joints(time_ns(message.header.stamp), names, message.position)
 
     def _on_policy(self, message: PolicyStatus) -> None:
         self._policy = message

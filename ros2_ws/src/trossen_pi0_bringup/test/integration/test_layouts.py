@@ -112,7 +112,9 @@ def test_foxglove_joints_have_their_index_in_the_suite_s_order():
         assert len(paths) == 14
         for path in paths:
             topic, (field,) = split_path(path["value"])
-            index = int(re.fullmatch(r"position\[(\d+)\]", field).group(1))
+            found = re.fullmatch(r"position\[(\d+)\]", field)
+            assert found is not None
+            index = int(found.group(1))
             joint, quantity = path["label"].split()
             assert JointMap().urdf_names[index] == f"follower_{arm}_{joint}"
             assert quantity == ("measured" if topic == "/joint_states" else "commanded")

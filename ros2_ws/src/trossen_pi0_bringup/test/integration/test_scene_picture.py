@@ -50,20 +50,20 @@ def add_chunk(recording, number, travel_left, travel_right, run="run"):
 
 
 def looked_at(chunks, at_rows=10):
-    """A keeper that has looked once at each chunk, so many rows after its beginning."""
+    """The best moment for one who looks once at each chunk, so many rows after its beginning."""
     recording, keeper = recorded(), MomentKeeper()
     for number, travels in enumerate(chunks, start=1):
         keeper.look(recording, add_chunk(recording, number, *travels) + at_rows * PERIOD)
-    return keeper
+    assert keeper.best is not None
+    return keeper.best
 
 
 def test_the_moment_with_most_motion_of_both_arms_is_kept():
-    keeper = looked_at([(0.1, 0.1), (0.8, 0.0), (0.3, 0.3), (0.0, 0.7)])
-    assert keeper.best is not None
-    assert [chunk.chunk_id for chunk in keeper.best.plans] == [2, 3]
-    assert keeper.best.now_ns == BEGUN + 3 * SECOND + 10 * PERIOD
-    assert keeper.best.elapsed_s(EpisodeRecording(begun_ns=BEGUN)) == pytest.approx(3.333, abs=1e-3)
-    assert len(keeper.best.stamps_ns) == len(keeper.best.positions) == 100
+    best = looked_at([(0.1, 0.1), (0.8, 0.0), (0.3, 0.3), (0.0, 0.7)])
+    assert [chunk.chunk_id for chunk in best.plans] == [2, 3]
+    assert best.now_ns == BEGUN + 3 * SECOND + 10 * PERIOD
+    assert best.elapsed_s(EpisodeRecording(begun_ns=BEGUN)) == pytest.approx(3.333, abs=1e-3)
+    assert len(best.stamps_ns) == len(best.positions) == 100
 
 
 def test_within_a_chunk_the_moment_after_a_third_is_kept():
@@ -89,22 +89,22 @@ def test_no_moment_without_all_that_is_shown(missing):
 
 
 def test_strokes_are_those_of_the_markers():
-    keeper = looked_at([(0.1, 0.1), (0.3, 0.3)])
-    strokes = {(s.group, s.number): s for s in moment_strokes(keeper.best, sliding_kit())}
+    best = looked_at([(0.1, 0.1), (0.3, 0.3)])
+    strokes = {(s.group, s.number): s for s in moment_strokes(best, sliding_kit())}
     done = strokes["executed/left", 0].points
     assert len(done) == 11  # rows 0 to 10
     np.testing.assert_allclose(done[-1, 0], 0.3 * 10 / 29, atol=1e-9)
     assert len(strokes["plan/left", 1].points) == ROWS
     assert len(strokes["gone/right", 0].points) > 20
     with pytest.raises(DescriptionError, match="no XML"):
-        moment_strokes(keeper.best, "")
+        moment_strokes(best, "")
 
 
 def test_the_picture_shows_plans_and_status(tmp_path):
-    keeper = looked_at([(-0.5, 0.5), (-0.6, 0.6)])
+    best = looked_at([(-0.5, 0.5), (-0.6, 0.6)])
     path = tmp_path / "scene.png"
     # Not the kit's own kinematics: its lines lie elsewhere, which does not matter here.
-    draw_scene(keeper.best, sliding_kit(), path, "seed 3, 2.3 s")
+    draw_scene(best, sliding_kit(), path, "seed 3, 2.3 s")
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB")).astype(int)
     assert picture.shape == (720, 1280, 3)

@@ -11,6 +11,8 @@ from trossen_pi0_bringup.scene_picture import draw_scene, moment_strokes
 from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import DescriptionError
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_description.kit import describe_kit
+from trossen_pi0_description.writing import to_urdf
 from trossen_pi0_msgs.msg import ControllerStatus, GroundTruth, PolicyStatus
 from trossen_pi0_ros.convert import chunk_to_msg, joint_state_msg, time_msg
 from trossen_pi0_sim.expert import STAGED
@@ -103,12 +105,11 @@ def test_strokes_are_those_of_the_markers():
 def test_the_picture_shows_plans_and_status(tmp_path):
     best = looked_at([(-0.5, 0.5), (-0.6, 0.6)])
     path = tmp_path / "scene.png"
-    # Not the kit's own kinematics: its lines lie elsewhere, which does not matter here.
-    draw_scene(best, sliding_kit(), path, "seed 3, 2.3 s")
+    draw_scene(best, to_urdf(describe_kit()), path, "seed 3, 2.3 s")
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB")).astype(int)
     assert picture.shape == (720, 1280, 3)
-    red, green, blue = np.moveaxis(picture, 2, 0)
+    red, green, blue = np.moveaxis(picture[:, 400:], 2, 0)  # right of status and legend
     assert ((green > 180) & (red < 90) & (blue < 140)).sum() > 100  # the newest plan
     text = picture[14:60, 14:320].min(axis=2)
     assert (text > 200).sum() > 100  # white letters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,8 +100,3 @@ def between_rows(points: Array, first: float, last: float) -> Array:
     rows = np.array([first, *inner, last])
     grid = np.arange(len(points))
     return np.stack([np.interp(rows, grid, points[:, axis]) for axis in range(3)], axis=1)
-
-
-def groups(strokes: Iterable[Stroke]) -> set[tuple[str, int]]:
-    """What identifies the strokes."""
-    return {(stroke.group, stroke.number) for stroke in strokes}

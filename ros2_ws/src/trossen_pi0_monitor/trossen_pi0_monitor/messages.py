@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -73,7 +71,9 @@ class MarkerWriter:
         self._shown: set[tuple[str, int]] = set()
         self._points: dict[tuple[str, int], tuple[Array, list[Point]]] = {}
 
-    def array(self, strokes: Iterable[Stroke], texts: Iterable[Marker], header: Header) -> Any:
+    def array(
+        self, strokes: Iterable[Stroke], texts: Iterable[Marker], header: Header
+    ) -> MarkerArray:
         """One array that shows these and deletes what was shown before and is not among them."""
         markers = [self._line(stroke, header) for stroke in strokes]
         for text in texts:
@@ -117,11 +117,6 @@ def text_marker(lines: list[str], level: str, position: tuple[float, ...], heigh
     marker.text = "\n".join(lines)
     marker.frame_locked = True
     return marker
-
-
-def header_of(frame: str, stamp: Time) -> Header:
-    """Header of the markers."""
-    return Header(frame_id=frame, stamp=stamp)
 
 
 def _colour(rgba: Rgba) -> ColorRGBA:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
 from trossen_pi0_core.errors import DescriptionError, InvalidChunkError, JointError
@@ -16,7 +16,6 @@ from trossen_pi0_core.parameters import MonitorParameters
 from trossen_pi0_monitor.messages import (
     MarkerWriter,
     controller_view,
-    header_of,
     policy_view,
     text_marker,
 )
@@ -119,7 +118,7 @@ class MonitorNode(Node):
         )
         frame = params.frame if self._view is None else self._view.frame
         strokes = self._strokes(now.nanoseconds)
-        header = header_of(frame, now.to_msg())
+        header = Header(frame_id=frame, stamp=now.to_msg())
         self._publisher.publish(self._writer.array(strokes, [text], header))
 
     def _strokes(self, now_ns: int) -> list[Any]:

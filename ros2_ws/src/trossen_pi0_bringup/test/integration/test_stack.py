@@ -54,6 +54,7 @@ class Stack:
                     "trossen_pi0_bringup.sim",
                     f"run_dir:={folder}",
                     "video:=false",
+                    "scene:=false",
                     *ARMS,
                     *PICTURES,
                     *words,
@@ -136,7 +137,7 @@ def assert_all_gone(processes, timeout_s=1.0):
 
 @pytest.mark.timeout(180)
 def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
-    stack = start("seed:=3", "video:=true")
+    stack = start("seed:=3", "video:=true", "scene:=true")
     stack.wait_for("stack ready")
     nodes = stack.nodes()
     assert len(nodes) >= 3

@@ -113,7 +113,7 @@ def test_colours_go_from_the_newest_to_the_oldest() -> None:
     [(0, 2, [0, 1, 2]), (0.5, 2.25, [0.5, 1, 2, 2.25]), (1.2, 1.4, [1.2, 1.4]), (1, 1, [1, 1])],
 )
 def test_part_of_a_path(first: float, last: float, expected: list[float]) -> None:
-    points = np.arange(4.0)[:, None] * np.array([1.0, 0.0, 2.0])
+    points = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 2.0], [2.0, 0.0, 4.0], [3.0, 0.0, 6.0]])
     part = between_rows(points, first, last)
     np.testing.assert_allclose(part, np.outer(expected, [1.0, 0.0, 2.0]), atol=1e-12)
 

@@ -119,8 +119,8 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
         monitor = suite_node(arguments, MONITOR, "trossen_pi0_monitor", "monitor_node", {})
         nodes.append(replace(monitor, required=False))
     if arguments["rviz"]:
-        layout = str(shipped("rviz", "bimanual.rviz"))
-        nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
+        words = ("-d", str(shipped("rviz", "bimanual.rviz")), *_remapped_pictures(arguments))
+        nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=words, required=False))
     return nodes
 
 
@@ -140,7 +140,19 @@ def leader_addresses(arguments: Arguments) -> tuple[str, str]:
 
 def camera_topics(arguments: Arguments) -> dict[str, str]:
     """Camera name -> image topic."""
-    return {c: arguments[f"{c}_topic"] or f"/{c}/color/image_raw" for c in CAMERAS}
+    return {c: arguments[f"{c}_topic"] or _picture_topic(c) for c in CAMERAS}
+
+
+def _picture_topic(camera: str) -> str:
+    """Where a camera's pictures come unless the arguments say otherwise."""
+    return f"/{camera}/color/image_raw"
+
+
+def _remapped_pictures(arguments: Arguments) -> tuple[str, ...]:
+    """Words that have a viewer with a fixed layout hear the named image topics."""
+    rules = {_picture_topic(c): topic for c, topic in camera_topics(arguments).items()}
+    moved = [("-r", f"{usual}:={topic}") for usual, topic in rules.items() if usual != topic]
+    return ("--ros-args", *(word for rule in moved for word in rule)) if moved else ()
 
 
 def suite_node(

@@ -186,6 +186,9 @@ def test_rviz_may_be_closed_without_ending_the_suite():
     assert not rviz.required
     assert rviz.arguments[0] == "-d"
     assert rviz.arguments[1].endswith("bimanual.rviz")
+    assert len(rviz.arguments) == 2
+    renamed = specs("rviz:=true", "cam_low_topic:=/low")["rviz"]
+    assert renamed.arguments[2:] == ("--ros-args", "-r", "/cam_low/color/image_raw:=/low")
 
 
 def test_runs_are_recorded_only_when_asked_for():

@@ -13,6 +13,7 @@ from visualization_msgs.msg import MarkerArray
 
 from trossen_pi0_core.errors import DescriptionError, InvalidChunkError, JointError
 from trossen_pi0_core.parameters import MonitorParameters
+from trossen_pi0_monitor.drawing import Stroke
 from trossen_pi0_monitor.messages import (
     MarkerWriter,
     controller_view,
@@ -89,9 +90,13 @@ class MonitorNode(Node):
             self._warn(f"chunk {message.chunk_id} is not drawn: {error}")
 
     def _on_joints(self, message: JointState) -> None:
-        if self._view is not None:
+        if self._view is None:
+            return
+        try:
             names = list(message.name)
             self._view.add_joints(time_ns(message.header.stamp), names, message.position)
+        except JointError as error:
+            self._warn(f"/joint_states is not drawn: {error}")
 
     def _on_policy(self, message: PolicyStatus) -> None:
         self._policy = message
@@ -121,7 +126,7 @@ class MonitorNode(Node):
         header = Header(frame_id=frame, stamp=now.to_msg())
         self._publisher.publish(self._writer.array(strokes, [text], header))
 
-    def _strokes(self, now_ns: int) -> list[Any]:
+    def _strokes(self, now_ns: int) -> list[Stroke]:
         if self._view is None:
             return []
         status = self._controller
@@ -129,11 +134,7 @@ class MonitorNode(Node):
         if status is not None:
             executing = status.state == ControllerStatus.EXECUTING
             run = following(status.run_id, executing=executing, delay_s=status.chunk_delay_s)
-        try:
-            return self._view.strokes(now_ns, run)
-        except JointError as error:
-            self._warn(f"/joint_states: {error}")
-            return []
+        return self._view.strokes(now_ns, run)
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=_WARN_EVERY_S)

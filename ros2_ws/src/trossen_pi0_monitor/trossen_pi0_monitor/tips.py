@@ -30,7 +30,13 @@ class TipPath:
 
 
 class Tips:
-    """The grippers of the arms."""
+    """The grippers of the arms.
+
+    Attributes:
+        arms: their names.
+        frame: the robot's root, in which all positions are given.
+        joint_names: joints whose positions must be known.
+    """
 
     def __init__(self, tree: KinematicTree, joint_map: JointMap, tip_link: str) -> None:
         """Args:
@@ -46,8 +52,8 @@ class Tips:
         self._tree = tree
         self._links = [f"{prefix}{tip_link}" for prefix in joint_map.urdf_prefixes]
         self._carriages = [f"{prefix}{CARRIAGE}" for prefix in joint_map.urdf_prefixes]
-        for link in self._links:
-            tree.joints_to(link)
+        moving = (joint for link in self._links for joint in tree.joints_to(link))
+        self.joint_names = tuple(dict.fromkeys((*moving, *self._carriages)))
 
     def paths(self, names: Sequence[str], positions: ArrayLike) -> dict[str, TipPath]:
         """The way of each arm's gripper.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trossen_pi0_core.contract import NANOSECONDS
+from trossen_pi0_core.joints import select_joints
 from trossen_pi0_monitor.tips import Tips
 
 Array = NDArray[np.float64]
@@ -28,21 +29,24 @@ class Trail:
         self._gone: deque[tuple[int, Array]] = deque()  # stamp [ns], points (arms, 3)
 
     def add(self, stamp_ns: int, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Takes a joint state; costs next to nothing until ``points``."""
+        """Takes a joint state; costs next to nothing until ``points``.
+
+        Raises:
+            JointError: a joint of an arm is missing, or the counts differ; it is left out.
+        """
         newest = self._fresh[-1][0] if self._fresh else self._gone[-1][0] if self._gone else None
         if newest is not None and 0 <= stamp_ns - newest < SPACING_NS:
             return
-        if tuple(names) != self._names or (newest is not None and stamp_ns < newest):
+        if tuple(names) != self._names or len(positions) != len(names):
+            select_joints(names, positions, self._tips.joint_names)
             self.clear()
             self._names = tuple(names)
+        elif newest is not None and stamp_ns < newest:
+            self.clear()
         self._fresh.append((stamp_ns, positions))
 
     def points(self, now_ns: int) -> Mapping[str, Array]:
-        """Where each arm's gripper was, oldest first, shape (n, 3) [m].
-
-        Raises:
-            JointError: a joint of an arm is missing; what came is forgotten.
-        """
+        """Where each arm's gripper was, oldest first, shape (n, 3) [m]; without what is unknown."""
         fresh, self._fresh = self._fresh, []
         if fresh:
             rows: ArrayLike = np.array([positions for _, positions in fresh])
@@ -53,7 +57,8 @@ class Trail:
         while self._gone and self._gone[0][0] < oldest_ns:
             self._gone.popleft()
         gone = np.array([point for _, point in self._gone]).reshape(-1, len(self._tips.arms), 3)
-        return {arm: gone[:, i] for i, arm in enumerate(self._tips.arms)}
+        known = np.isfinite(gone).all(axis=2)
+        return {arm: gone[known[:, i], i] for i, arm in enumerate(self._tips.arms)}
 
     def clear(self) -> None:
         """Forgets all."""

@@ -80,7 +80,11 @@ class MotionView:
         self._plans.add(chunk, published_ns)
 
     def add_joints(self, stamp_ns: int, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Takes measured positions [rad; m]."""
+        """Takes measured positions [rad; m].
+
+        Raises:
+            JointError: a joint of an arm is missing, or the counts differ.
+        """
         self._trail.add(stamp_ns, names, positions)
 
     def strokes(self, now_ns: int, following: Following | None) -> list[Stroke]:
@@ -89,9 +93,6 @@ class MotionView:
         Args:
             now_ns: the present.
             following: what the arms follow; None: nothing.
-
-        Raises:
-            JointError: a measured joint of an arm is missing.
         """
         if following is not None:
             self._plans.advance(now_ns, following.run_id, following.delay_ns)

@@ -127,14 +127,25 @@ def test_the_trail_holds_the_last_seconds_in_even_steps() -> None:
     np.testing.assert_allclose(gone["right"], np.tile([0, -0.5, 0], (34, 1)), atol=1e-12)
 
 
-def test_the_trail_begins_anew_when_the_clock_jumps_back_and_with_other_joints() -> None:
+def test_the_trail_begins_anew_when_the_clock_jumps_back_and_with_another_order() -> None:
     trail = Trail(tips(), keep_s=10.0)
     trail.add(SECOND, NAMES, [0.0] * 14)
     trail.add(2 * SECOND, NAMES, [0.1] * 14)
     assert len(trail.points(2 * SECOND)["left"]) == 2
     trail.add(SECOND, NAMES, [0.2] * 14)
     np.testing.assert_allclose(trail.points(SECOND)["left"], [[0.2, 0.5, 0.2]], atol=1e-12)
-    trail.add(2 * SECOND, NAMES[:7], [0.2] * 7)
-    with pytest.raises(JointError, match="follower_right_joint_0"):
-        trail.points(2 * SECOND)
-    assert not len(trail.points(2 * SECOND)["left"])
+    trail.add(2 * SECOND, NAMES[::-1], [0.3] * 14)
+    assert len(trail.points(2 * SECOND)["left"]) == 1
+
+
+def test_joint_states_that_cannot_be_drawn_are_refused_or_left_out() -> None:
+    trail = Trail(tips(), keep_s=10.0)
+    trail.add(SECOND, NAMES, [0.1] * 14)
+    with pytest.raises(JointError, match=r"joints missing: \['follower_right_joint_0'"):
+        trail.add(2 * SECOND, NAMES[:7], [0.2] * 7)
+    with pytest.raises(JointError, match=r"14 joint names but values of shape \(13,"):
+        trail.add(2 * SECOND, NAMES, [0.2] * 13)
+    trail.add(3 * SECOND, NAMES, [np.nan, *[0.2] * 13])
+    gone = trail.points(3 * SECOND)
+    assert len(gone["left"]) == 1
+    np.testing.assert_allclose(gone["right"][:, 0], [0.1, 0.2])

@@ -25,6 +25,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
+    LivelinessPolicy,
     QoSCompatibility,
     QoSProfile,
     ReliabilityPolicy,
@@ -121,6 +122,7 @@ def assert_layouts_fit(domain):
                 depth=wanted.depth,
                 reliability=ReliabilityPolicy[wanted.reliability.upper().replace(" ", "_")],
                 durability=DurabilityPolicy[wanted.durability.upper().replace(" ", "_")],
+                liveliness=LivelinessPolicy.AUTOMATIC,
             )
             for publisher in node.get_publishers_info_by_topic(wanted.topic):
                 fits, why = qos_check_compatible(publisher.qos_profile, asked)

@@ -38,7 +38,7 @@ class JointError(TrossenPi0Error, ValueError):
 
 
 class DescriptionError(TrossenPi0Error, ValueError):
-    """A robot description is malformed, or does not have what is asked of it."""
+    """A robot cannot be described, or a description is not what it should be."""
 
 
 class BackendError(TrossenPi0Error):

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 _FINER = 2  # rendered so many times as large and reduced: smooth edges without the GPU's help
 _MOST_SEGMENTS = 4000
+_SHINES_THROUGH = 0.45  # of the lines behind the arms
 _SHADOW_SIZE = 4096
 
 # Over the table's front edge, a little from the right, towards the camera gantry.
@@ -52,7 +53,7 @@ class Tube:
 
 
 class OverviewRenderer:
-    """Renders the kit with shadows. Not for pictures in real time: one takes about a second.
+    """Renders the kit with shadows. Not for pictures in real time: one takes some seconds.
 
     All calls must come from the thread that made it, since an OpenGL context belongs to a thread.
     """
@@ -76,6 +77,7 @@ class OverviewRenderer:
         visual.quality.offsamples = 4
         _set_light(model)
         model.stat.center[:] = _LOOKS_AT
+        self._arm_materials = _arm_materials(model)
         self._data = mujoco.MjData(model)
         try:
             self._renderer = mujoco.Renderer(
@@ -115,14 +117,26 @@ class OverviewRenderer:
         self._place(checked_positions(joints, len(JOINT_NAMES)), object_pose)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
+        lines = list(tubes)
+        picture = self._shot(lines, arms=True)
+        if lines:
+            bare, drawn = self._shot([], arms=False), self._shot(lines, arms=False)
+            hidden = (drawn != bare).any(axis=2) & (drawn != picture).any(axis=2)
+            mixed = picture[hidden] * (1.0 - _SHINES_THROUGH) + drawn[hidden] * _SHINES_THROUGH
+            picture[hidden] = mixed.astype(np.uint8)
+        return cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+    def _shot(self, tubes: Sequence[Tube], *, arms: bool) -> NDArray[np.uint8]:
+        """The present state, larger than asked for."""
+        for material in self._arm_materials:
+            self._model.mat_rgba[material, 3] = float(arms)
         self._renderer.update_scene(self._data, self._camera, self._shown)
         scene = self._renderer.scene
         scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 1
         scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         for tube in tubes:
             _add_tube(scene, tube)
-        picture = self._renderer.render()
-        return cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        return self._renderer.render().copy()
 
     def close(self) -> None:
         """Frees the OpenGL context."""
@@ -148,9 +162,12 @@ def _set_light(model: mujoco.MjModel) -> None:
         model.geom(name).rgba[3] = 0.0
     for name, axes in (("wall_back", (1, 2)), ("floor", (0, 1))):
         model.geom(name).size[list(axes)] = _ROOM_HALF_M
-    for material in range(model.nmat):
-        if "trossen_black" in model.mat(material).name:
-            model.mat_rgba[material, :3] *= _ARM_BRIGHTNESS
+    for material in _arm_materials(model):
+        model.mat_rgba[material, :3] *= _ARM_BRIGHTNESS
+
+
+def _arm_materials(model: mujoco.MjModel) -> list[int]:
+    return [i for i in range(model.nmat) if "trossen_black" in model.mat(i).name]
 
 
 def _add_tube(scene: mujoco.MjvScene, tube: Tube) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_sim.expert import STAGED
 from trossen_pi0_sim.overview import OverviewRenderer, Tube
+from trossen_pi0_sim.scene import ARMS
 
 OBJECT_POSE = (0.1, -0.1, 0.04, 1.0, 0.0, 0.0, 0.0)
 GREEN = (0.0, 1.0, 0.0, 1.0)
@@ -58,6 +59,13 @@ def test_pairs_leave_gaps(overview: OverviewRenderer) -> None:
     drawn = coloured(overview.render(STAGED, None, tubes=[Tube(ends, GREEN, 0.01, pairs=True)]), 1)
     columns = drawn.any(axis=0).astype(int)
     assert (np.diff(columns) == 1).sum() == 2
+
+
+def test_what_lies_within_an_arm_shines_through(overview: OverviewRenderer) -> None:
+    x, y, _ = ARMS[0].position
+    inside = np.array([[x, y, 0.08], [x, y, 0.11]])
+    drawn = coloured(overview.render(STAGED, None, tubes=[Tube(inside, GREEN, 0.008)]), 1)
+    assert drawn.sum() > 5
 
 
 def test_what_cannot_be_shown_is_refused(overview: OverviewRenderer) -> None:

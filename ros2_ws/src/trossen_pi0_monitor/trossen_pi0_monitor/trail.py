@@ -57,7 +57,7 @@ class Trail:
         while self._gone and self._gone[0][0] < oldest_ns:
             self._gone.popleft()
         gone = np.array([point for _, point in self._gone]).reshape(-1, len(self._tips.arms), 3)
-        known = np.isfinite(gone).all(axis=2)
+        known: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(gone), axis=2)
         return {arm: gone[known[:, i], i] for i, arm in enumerate(self._tips.arms)}
 
     def clear(self) -> None:

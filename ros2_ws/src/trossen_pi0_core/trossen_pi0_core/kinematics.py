@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,9 +51,15 @@ class TreeJoint:
 
 
 class KinematicTree:
-    """Poses of the links at given joint positions."""
+    """Poses of the links at given joint positions.
 
-    def __init__(self, links: Sequence[str], joints: dict[str, TreeJoint]) -> None:
+    Attributes:
+        links: names of all links.
+        joints: by child link, in the order of the URDF.
+        root: the link that is no child.
+    """
+
+    def __init__(self, links: Sequence[str], joints: Mapping[str, TreeJoint]) -> None:
         """Args:
         links: names of all links.
         joints: by child link; all links but one are a child.
@@ -61,7 +67,7 @@ class KinematicTree:
         Raises:
             DescriptionError: the links are no tree, or a mimic joint follows none that moves.
         """
-        self._joints = joints
+        self.joints = joints
         self._moving = {j.name: j for j in joints.values() if j.kind != FIXED}
         self.links = tuple(links)
         roots = [link for link in links if link not in joints]
@@ -163,10 +169,10 @@ class KinematicTree:
 
     def _chain_of(self, link: str) -> tuple[TreeJoint, ...]:
         chain: list[TreeJoint] = []
-        while link in self._joints:
-            chain.append(self._joints[link])
+        while link in self.joints:
+            chain.append(self.joints[link])
             link = chain[-1].parent
-            if len(chain) > len(self._joints):
+            if len(chain) > len(self.joints):
                 raise DescriptionError(f"link {link!r} hangs on itself")
         return tuple(reversed(chain))
 

@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -64,6 +64,9 @@ test-slow: setup  ## the slow tests
 format: setup  ## format the code and repair what the linter can
 	tools/run ruff check --fix-only
 	tools/run ruff format
+
+docs: setup  ## write the reference pages of docs/ from the code
+	@cd tools && ./run python -m references
 
 report: setup  ## look at episodes or a data set: make report DATASET=episodes
 	@exec tools/run python -m trossen_pi0_training.report '$(DATASET)' $(ARGS)

@@ -1,0 +1,176 @@
+"""Command lines of the suite's programs, read by their own parsers."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import tyro
+
+from references.commands import MODULE_ARGUMENTS
+from trossen_pi0_bringup.arguments import Argument, Arguments
+from trossen_pi0_core.errors import TrossenPi0Error
+
+TRAINING = ("trossen_pi0_training.train", "trossen_pi0_training.norm_stats")
+"""Modules whose options are the fields of a training config."""
+
+_PEERS = ("peers.compare_speed", "peers.compare_training", "peers.compare_losses")
+
+_MINE = {"trossen_pi0_bringup.bench": ("sizes", "run_dir")}
+"""Arguments that a module takes besides those in its table."""
+
+_REQUIRED = re.compile(r"error: (the following arguments are|one of the arguments .* is) required")
+
+_HELP = ("--help", "-h")
+
+
+class _UnderstoodError(BaseException):
+    """Raised in place of what a program would do with its arguments."""
+
+
+def verify_module(module: str, words: Sequence[str], *, whole: bool = True) -> None:
+    """Checks ``python -m module words``.
+
+    Args:
+        module: that is run.
+        words: its arguments.
+        whole: what is required must be there.
+
+    Raises:
+        ValueError: an unknown module, or arguments that it would refuse.
+    """
+    words = without_dots(words)
+    if module in MODULE_ARGUMENTS:
+        if not set(words) & set(_HELP):
+            mine = _MINE.get(module, ())
+            words = [word for word in words if word.partition(":=")[0] not in mine]
+            verify_arguments(MODULE_ARGUMENTS[module], words)
+    elif module == "pytest":
+        return
+    elif module in TRAINING:
+        _verify_training(words)
+    elif module in _PEERS:
+        _verify_peer(module, words)
+    else:
+        _verify_parser(module, words, whole=whole)
+
+
+def verify_trossen_pi0(words: Sequence[str], *, whole: bool = True) -> None:
+    """Checks ``trossen-pi0 words``, as ``verify_module`` does."""
+    words = without_dots(words)
+    _verify_parser("trossen_pi0_policy.cli.main", words, whole=whole)
+
+
+def verify_arguments(table: Sequence[Argument], words: Sequence[str]) -> None:
+    """Checks ``name:=value`` words; a value with ``...`` may be anything.
+
+    Raises:
+        ValueError: one that is not allowed.
+    """
+    texts: dict[str, str] = {}
+    for word in words:
+        name, separator, text = word.partition(":=")
+        if not separator:
+            raise ValueError(f"arguments have the form name:=value, got {word!r}")
+        texts[name] = text
+    by_name = {argument.name: argument for argument in table}
+    for name, text in texts.items():
+        if name.isupper() or (is_placeholder(text) and name in by_name):
+            continue
+        try:
+            Arguments(tuple(table), {name: text})
+        except TrossenPi0Error as error:
+            raise ValueError(str(error)) from error
+
+
+def without_dots(words: Sequence[str]) -> list[str]:
+    """Words without ``...`` for further ones; one that is an option's value stays."""
+    before = ["", *words]
+    return [w for w, b in zip(words, before, strict=False) if w != "..." or b.startswith("--")]
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a person shall put something else there: nothing, ``...`` or ``NAME``."""
+    return not text or "..." in text or (text.isupper() and text.isalpha())
+
+
+def _verify_training(words: Sequence[str]) -> None:
+    from trossen_pi0_training.config.command_line import parse_config
+
+    if words and is_placeholder(words[0]):
+        words = ["debug", *words[1:]]
+    with _quiet() as said:
+        try:
+            parse_config(words, "train")
+        except TrossenPi0Error as error:
+            raise ValueError(str(error)) from error
+        except SystemExit as stop:
+            if stop.code:
+                raise ValueError(said.getvalue()) from stop
+
+
+def _verify_peer(module: str, words: Sequence[str]) -> None:
+    """Comparisons with openpi, which cannot be imported without it: the options are in the text."""
+    path = Path(__file__).resolve().parents[1] / f"{module.replace('.', '/')}.py"
+    text = path.read_text(encoding="utf-8")
+    if unknown := [word for word in words if word.startswith("--") and f'"{word}"' not in text]:
+        raise ValueError(f"{module} has no options {unknown}")
+
+
+def _verify_parser(module: str, words: Sequence[str], *, whole: bool) -> None:
+    """Runs the module's own parser, and nothing behind it.
+
+    All paths are taken to be there: files if their names have a suffix, else folders.
+    """
+    program: Any = _program(module)
+    real = argparse.ArgumentParser.parse_args
+
+    def parse(self: Any, args: Any = None, namespace: Any = None) -> Any:
+        real(self, args, namespace)
+        raise _UnderstoodError
+
+    there = {
+        "exists": lambda _: True,
+        "is_file": lambda path: bool(path.suffix),
+        "is_dir": lambda path: not path.suffix,
+    }
+    with (
+        _quiet() as said,
+        mock.patch.object(argparse.ArgumentParser, "parse_args", parse),
+        mock.patch.multiple(Path, **there),
+    ):
+        try:
+            status = program.main(list(words))
+        except _UnderstoodError:
+            return
+        except SystemExit as stop:
+            status = stop.code
+    if not whole and _REQUIRED.search(said.getvalue()):
+        return
+    if status or not set(words) & set(_HELP):
+        raise ValueError(said.getvalue() or f"{module} did not read its arguments")
+
+
+def _program(module: str) -> Any:
+    """The module with the function ``main``."""
+    try:
+        spec = importlib.util.find_spec(module)
+        is_package = spec is not None and spec.submodule_search_locations is not None
+        return importlib.import_module(f"{module}.__main__" if is_package else module)
+    except ImportError as error:
+        raise ValueError(f"there is no module {module}: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[io.StringIO]:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        yield said

@@ -1,0 +1,121 @@
+"""Verifiers of commands, by their first word."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from doc_checks.programs import verify_module, verify_trossen_pi0, without_dots
+from doc_checks.ros import verify_ros2
+from doc_checks.shell import simple_commands
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the repository."""
+
+
+class UnknownProgramError(ValueError):
+    """No verifier knows the command: its block must say what it needs."""
+
+
+def verify(words: Sequence[str], *, whole: bool = True) -> None:
+    """Checks a command without running it.
+
+    Args:
+        words: of the command.
+        whole: what is required must be there; commands named in a sentence may leave it out.
+
+    Raises:
+        UnknownProgramError: nothing is known about such commands.
+        ValueError, SystemExit: it would not work, and why.
+    """
+    program, *rest = words
+    if len(words) == 1 and "=" in program:
+        return
+    if program not in _VERIFIERS:
+        raise UnknownProgramError(f"nothing is known about {program!r}")
+    _VERIFIERS[program](rest, whole)
+
+
+def _make(words: Sequence[str], whole: bool) -> None:
+    """The target exists, the recipe uses the variables, and what it runs is right."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):", text, re.MULTILINE)
+    words = without_dots(words)
+    for word in words:
+        name, separator, _ = word.partition("=")
+        if name.endswith(":"):
+            raise ValueError(f"{word!r} belongs into ARGS=\"...\"")
+        if separator and f"$({name})" not in text:
+            raise ValueError(f"the Makefile knows no variable {name!r}")
+        if not separator and word not in targets:
+            raise ValueError(f"there is no target {word!r}, there are {targets}")
+    goals = [word for word in words if "=" not in word]
+    if not goals or goals == ["setup"]:
+        return
+    said = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "--directory", str(ROOT), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for command in simple_commands(said):
+        if command[0] == "exec":
+            command = command[1:]
+        if command[0] == "tools/run" and command[1:3] == ["python", "-m"]:
+            verify(command, whole=whole)
+
+
+def _run(words: Sequence[str], whole: bool) -> None:
+    verify(words, whole=whole)
+
+
+def _python(words: Sequence[str], whole: bool) -> None:
+    if words[:1] != ["-m"] or len(words) < 2:
+        raise UnknownProgramError("only python -m MODULE is known")
+    verify_module(words[1], words[2:], whole=whole)
+
+
+def _pip(words: Sequence[str], whole: bool) -> None:
+    """Folders of ours exist and have the extras that are named."""
+    if words[:1] != ["install"]:
+        raise UnknownProgramError("only pip install is known")
+    ours = [word for word in words[1:] if "/" in word or (ROOT / word).is_dir()]
+    for word in ours:
+        folder, _, extra = word.rstrip("]").partition("[")
+        setup, project = ROOT / folder / "setup.py", ROOT / folder / "pyproject.toml"
+        if setup.is_file():
+            extras = re.findall(r'"(\w+)": \[', setup.read_text(encoding="utf-8"))
+        elif project.is_file():
+            content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+            extras = list(content.get("optional-dependencies", {}))
+        else:
+            raise ValueError(f"{folder} is no package of ours")
+        if extra and extra not in extras:
+            raise ValueError(f"{folder} has no extra {extra!r}, it has {extras}")
+    if not ours and whole:
+        raise UnknownProgramError("nothing of ours is installed")
+
+
+def _source(words: Sequence[str], _whole: bool) -> None:
+    if list(words) not in (["/opt/ros/jazzy/setup.bash"], [".venv/env.sh"]):
+        raise ValueError(f"neither ROS 2 Jazzy nor the environment: {words}")
+
+
+def _cd(words: Sequence[str], _whole: bool) -> None:
+    if len(words) != 1 or not (ROOT / words[0]).is_dir():
+        raise ValueError(f"there is no folder {words}")
+
+
+_VERIFIERS: dict[str, Callable[[Sequence[str], bool], None]] = {
+    "make": _make,
+    "tools/run": _run,
+    "python": _python,
+    "trossen-pi0": lambda words, whole: verify_trossen_pi0(words, whole=whole),
+    "ros2": lambda words, _: verify_ros2(words),
+    "pip": _pip,
+    "source": _source,
+    "cd": _cd,
+}

@@ -77,7 +77,7 @@ class Page:
             if block.language == "sh":
                 for words in simple_commands(block.text):
                     yield Command(tuple(words), self.path, block.line, block.needs, in_block=True)
-        for text, line in self._inline_code():
+        for text, line in self.inline_code():
             first = text.split(maxsplit=1)[0] if text.split() else ""
             if first in PROGRAMS:
                 for words in simple_commands(text):
@@ -85,9 +85,24 @@ class Page:
 
     def arguments(self) -> Iterator[tuple[str, int]]:
         """Code of the form ``name:=value``, and ``name:=``, in sentences, with its line."""
-        for text, line in self._inline_code():
+        for text, line in self.inline_code():
             if all(map(_ARGUMENT.match, text.split())) and text != "name:=value":
                 yield from ((word, line) for word in text.split())
+
+    def inline_code(self) -> Iterator[tuple[str, int]]:
+        """Code in sentences and tables, with its line."""
+        for token, line in self._inline_tokens():
+            if token.type == "code_inline":
+                yield token.content.replace("\\|", "|"), line
+
+    def first_cells(self) -> Iterator[tuple[str, int]]:
+        """Code in the first column of tables, with its line."""
+        for i, token in enumerate(self._tokens):
+            if token.type == "td_open" and self._tokens[i - 1].type == "tr_open":
+                inline = self._tokens[i + 1]
+                for child in inline.children or ():
+                    if child.type == "code_inline":
+                        yield child.content, (self._tokens[i - 1].map or [0])[0] + 1
 
     def links(self) -> Iterator[tuple[str, int]]:
         """Targets of links and pictures, with their lines."""
@@ -124,11 +139,6 @@ class Page:
             for child in token.children or ():
                 yield child, line
 
-    def _inline_code(self) -> Iterator[tuple[str, int]]:
-        for token, line in self._inline_tokens():
-            if token.type == "code_inline":
-                yield token.content.replace("\\|", "|"), line
-
 
 def _needs(comment: str, path: Path) -> frozenset[str]:
     found = _MARKER.search(comment)
@@ -140,4 +150,7 @@ def _needs(comment: str, path: Path) -> frozenset[str]:
 
 def documentation(root: Path) -> list[Page]:
     """README and the pages of ``docs/``."""
-    return [Page(root / "README.md"), *(Page(path) for path in sorted((root / "docs").glob("*.md")))]
+    return [
+        Page(root / "README.md"),
+        *(Page(path) for path in sorted((root / "docs").glob("*.md"))),
+    ]

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import io
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from unittest import mock
 
 import tyro
 
+from doc_checks.examples import all_examples
 from references.commands import MODULE_ARGUMENTS
 from trossen_pi0_bringup.arguments import Argument, Arguments
 from trossen_pi0_core.errors import TrossenPi0Error
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the repository."""
 
 TRAINING = ("trossen_pi0_training.train", "trossen_pi0_training.norm_stats")
 """Modules whose options are the fields of a training config."""
@@ -30,6 +35,7 @@ _MINE = {"trossen_pi0_bringup.bench": ("sizes", "run_dir")}
 _REQUIRED = re.compile(r"error: (the following arguments are|one of the arguments .* is) required")
 
 _HELP = ("--help", "-h")
+_CONFIG_FILE = "--config-file"
 
 
 class _UnderstoodError(BaseException):
@@ -93,8 +99,11 @@ def verify_arguments(table: Sequence[Argument], words: Sequence[str]) -> None:
 
 def without_dots(words: Sequence[str]) -> list[str]:
     """Words without ``...`` for further ones; one that is an option's value stays."""
-    before = ["", *words]
-    return [w for w, b in zip(words, before, strict=False) if w != "..." or b.startswith("--")]
+    return [w for w, b in _with_previous(words) if w != "..." or b.startswith("--")]
+
+
+def _with_previous(words: Sequence[str]) -> list[tuple[str, str]]:
+    return list(zip(words, ["", *words[:-1]], strict=True))
 
 
 def is_placeholder(text: str) -> bool:
@@ -107,9 +116,12 @@ def _verify_training(words: Sequence[str]) -> None:
 
     if words and is_placeholder(words[0]):
         words = ["debug", *words[1:]]
-    with _quiet() as said:
+    with _quiet() as said, tempfile.TemporaryDirectory() as folder:
+        for name, text in all_examples(ROOT).items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        own = [str(Path(folder) / w) if b == _CONFIG_FILE else w for w, b in _with_previous(words)]
         try:
-            parse_config(words, "train")
+            parse_config(own, "train")
         except TrossenPi0Error as error:
             raise ValueError(str(error)) from error
         except SystemExit as stop:

@@ -6,20 +6,17 @@ import functools
 import importlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from doc_checks.programs import is_placeholder, verify_arguments, without_dots
+from doc_checks.programs import ROOT, is_placeholder, verify_arguments, without_dots
 from references.commands import LAUNCH_FILES
 from references.endpoints import Endpoint, endpoints
 from trossen_pi0_bringup.arguments import NODE_PARAMETERS, parse_text
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_core.parameters import ParameterSpec, specs
-
-ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGE = "trossen_pi0_bringup"
 
@@ -225,7 +222,9 @@ def _launch(words: Sequence[str]) -> None:
         return
     package, file, *arguments = plain
     if package != PACKAGE or file not in LAUNCH_FILES:
-        raise ValueError(f"there is no launch file {package} {file}, there are {list(LAUNCH_FILES)}")
+        raise ValueError(
+            f"there is no launch file {package} {file}, there are {list(LAUNCH_FILES)}"
+        )
     if not (ROOT / f"ros2_ws/src/{PACKAGE}/launch/{file}").is_file():
         raise ValueError(f"{file} is not there")
     verify_arguments(LAUNCH_FILES[file], arguments)

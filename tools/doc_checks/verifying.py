@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tomllib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from doc_checks.programs import verify_module, verify_trossen_pi0, without_dots
+from doc_checks.examples import all_examples
+from doc_checks.programs import ROOT, verify_module, verify_trossen_pi0, without_dots
 from doc_checks.ros import verify_ros2
 from doc_checks.shell import simple_commands
-
-ROOT = Path(__file__).resolve().parents[2]
-"""Of the repository."""
 
 
 class UnknownProgramError(ValueError):
@@ -47,7 +43,7 @@ def _make(words: Sequence[str], whole: bool) -> None:
     for word in words:
         name, separator, _ = word.partition("=")
         if name.endswith(":"):
-            raise ValueError(f"{word!r} belongs into ARGS=\"...\"")
+            raise ValueError(f'{word!r} belongs into ARGS="..."')
         if separator and f"$({name})" not in text:
             raise ValueError(f"the Makefile knows no variable {name!r}")
         if not separator and word not in targets:
@@ -73,8 +69,10 @@ def _run(words: Sequence[str], whole: bool) -> None:
 
 
 def _python(words: Sequence[str], whole: bool) -> None:
+    if len(words) == 1 and (words[0] in all_examples(ROOT) or (ROOT / words[0]).is_file()):
+        return
     if words[:1] != ["-m"] or len(words) < 2:
-        raise UnknownProgramError("only python -m MODULE is known")
+        raise UnknownProgramError("only python -m MODULE and files of examples are known")
     verify_module(words[1], words[2:], whole=whole)
 
 
@@ -89,8 +87,7 @@ def _pip(words: Sequence[str], whole: bool) -> None:
         if setup.is_file():
             extras = re.findall(r'"(\w+)": \[', setup.read_text(encoding="utf-8"))
         elif project.is_file():
-            content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-            extras = list(content.get("optional-dependencies", {}))
+            extras = re.findall(r"^(\w+) = \[", project.read_text(encoding="utf-8"), re.MULTILINE)
         else:
             raise ValueError(f"{folder} is no package of ours")
         if extra and extra not in extras:

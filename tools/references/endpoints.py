@@ -69,7 +69,11 @@ def _of_module(path: Path, name: str) -> list[Endpoint]:
     if not any(word in text for word in _KINDS):
         return []
     tree = ast.parse(text)
-    calls = [(kind, call) for kind, call in _calls(tree) if (name, _name_as_written(call)) not in NOT_STATIC]
+    calls = [
+        (kind, call)
+        for kind, call in _calls(tree)
+        if (name, _name_as_written(call)) not in NOT_STATIC
+    ]
     if not calls:
         return []
     if name not in MODULE_NODES:

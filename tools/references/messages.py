@@ -38,7 +38,10 @@ def messages_page(root: Path) -> str:
     lines += DYNAMIC.splitlines()
     lines += ["", "## Services", ""]
     lines += table(("service", "type", "of", "what"), _served_rows(found, "service", SERVICES))
-    lines += ["Each node has the parameter services and, but for `sim` and `sim_leaders`, those of a lifecycle node.", ""]
+    lines += [
+        "Each node has the parameter services and, but for `sim` and `sim_leaders`, those of a lifecycle node.",
+        "",
+    ]
     lines += ["## Actions", ""]
     lines += table(("action", "type", "of", "what"), _served_rows(found, "action", ACTIONS))
     lines += ["## Messages", ""]
@@ -105,7 +108,12 @@ def _definition(path: Path) -> list[str]:
         action = parse_action_string(PACKAGE, name, text)
         parts = [("Goal", action.goal), ("Result", action.result), ("Feedback", action.feedback)]
     words = parts[0][1].annotations.get("comment", [])
-    lines = [f"### {name}", "", f"`{PACKAGE}/{path.suffix[1:]}/{name}`. {' '.join(words)}".strip(), ""]
+    lines = [
+        f"### {name}",
+        "",
+        f"`{PACKAGE}/{path.suffix[1:]}/{name}`. {' '.join(words)}".strip(),
+        "",
+    ]
     for title, part in parts:
         lines += [f"{title}:", ""] if title else []
         lines += _fields(part)

@@ -139,7 +139,12 @@ def _shipped(root: Path) -> list[str]:
                 rows.append((link, code(name), code(as_text(checked)), _default(spec)))
     lines = ["## Shipped parameter files", ""]
     words = "`*_sim` are for `sim:=true`, `policy_expert` for `backend:=expert`."
-    return [*lines, f"Where they differ from the defaults. {words}", "", *table(("file", "parameter", "value", "default"), rows)]
+    return [
+        *lines,
+        f"Where they differ from the defaults. {words}",
+        "",
+        *table(("file", "parameter", "value", "default"), rows),
+    ]
 
 
 def _values(path: Path) -> dict[str, Any]:

@@ -111,5 +111,7 @@ def _changes(value: Any, prefix: str) -> list[str]:
             changes += _changes(own, f"{prefix}{field.name}.")
         elif own != field.default and (prefix or field.name != "name"):
             option = f"{prefix}{field.name}".replace("_", "-")
-            changes.append(code(f"--{option} {' '.join(map(str, own)) if isinstance(own, tuple) else own}"))
+            changes.append(
+                code(f"--{option} {' '.join(map(str, own)) if isinstance(own, tuple) else own}")
+            )
     return changes

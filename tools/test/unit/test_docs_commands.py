@@ -22,7 +22,9 @@ def problem_with(command):
         verify(command.words, whole=command.in_block)
     except UnknownProgramError as error:
         if not command.needs:
-            return f"{command.place}\n    {error}: say what the block needs (doc_checks.pages.NEEDS)"
+            return (
+                f"{command.place}\n    {error}: say what the block needs (doc_checks.pages.NEEDS)"
+            )
     except (ValueError, SystemExit) as error:
         return f"{command.place}\n    {str(error)[-500:]}"
     return ""

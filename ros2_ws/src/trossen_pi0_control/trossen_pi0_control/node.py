@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from typing_extensions import override
 
+from trossen_pi0_control.arm import Arm
 from trossen_pi0_control.arm_group import ArmGroup, Feedback
 from trossen_pi0_control.control_loop import ControlLoop
 from trossen_pi0_control.messages import diagnosis, status_msg
@@ -85,6 +87,17 @@ class ArmController(ManagedNode):
         self.create_timer(1.0 / self._params.value.status_rate, self._publish_status)
         self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics)
 
+    def make_arms(self, parameters: ArmControllerParameters) -> Sequence[Arm]:
+        """The arms that are controlled, not yet connected; for arms of another make, override it.
+
+        Args:
+            parameters: of the node; one arm for each of ``arms``, in their order.
+
+        Raises:
+            ParameterError: parameters that the arms cannot have.
+        """
+        return trossen_arms(parameters)
+
     # Lifecycle ----------------------------------------------------------------------------------
 
     @property
@@ -96,7 +109,7 @@ class ArmController(ManagedNode):
     def configure(self) -> None:
         params = self._params.value
         self.get_logger().info(f"connecting to {_pairs(params)}")
-        self._group = ArmGroup(trossen_arms(params), params.joint_map, params.driver_stale_s)
+        self._group = ArmGroup(self.make_arms(params), params.joint_map, params.driver_stale_s)
         self._group.connect(self.stopping)
         self._make_loop(self._group)
         self.get_logger().info(f"connected; the mode is {params.mode}")

@@ -14,7 +14,7 @@ from doc_checks.shell import simple_commands
 from references.markdown import anchor
 
 NEEDS = ("hardware", "gpu", "network", "ros", "docker")
-"""What a block of commands may say that it needs, in ``<!-- needs: ros, hardware -->`` before it."""
+"""What a block of commands may say that it needs: ``<!-- needs: ros, hardware -->`` before it."""
 
 PROGRAMS = ("make", "ros2", "tools/run", "trossen-pi0", "python", "pip", "source", "cd", "git")
 """First words by which code in a sentence is taken for a command."""

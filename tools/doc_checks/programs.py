@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import tyro
-
 from doc_checks.examples import all_examples
 from references.commands import MODULE_ARGUMENTS
 from trossen_pi0_bringup.arguments import Argument, Arguments
@@ -103,7 +101,7 @@ def without_dots(words: Sequence[str]) -> list[str]:
 
 
 def _with_previous(words: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(words, ["", *words[:-1]], strict=True))
+    return list(zip(words, ["", *words], strict=False))
 
 
 def is_placeholder(text: str) -> bool:

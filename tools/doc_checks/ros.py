@@ -100,7 +100,9 @@ def message_of(cls: Any, values: Any) -> Any:
         ValueError: a field that there is not, or a value of another type.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"need a mapping of {cls.__name__}'s fields, got {values!r}")
+        raise ValueError(  # noqa: TRY004 - the text is wrong, not the program
+            f"need a mapping of {cls.__name__}'s fields, got {values!r}"
+        )
     kinds = cls.get_fields_and_field_types()
     fields: dict[str, Any] = {}
     for name, value in values.items():
@@ -177,9 +179,8 @@ def _spec(node: str, name: str) -> ParameterSpec:
 
 def _parameter(words: Sequence[str]) -> None:
     plain, _ = _split(words)
-    for node, name in zip(plain, plain[1:2], strict=False):
-        if not is_placeholder(name):
-            _spec(node, name)
+    if len(plain) > 1 and not is_placeholder(plain[1]):
+        _spec(plain[0], plain[1])
 
 
 def _set_parameter(words: Sequence[str]) -> None:

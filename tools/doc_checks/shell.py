@@ -45,9 +45,8 @@ def _without_redirections(words: list[str]) -> list[str]:
     for word in words:
         if word.startswith((">", "2>", "<")):
             break
-        if word.startswith("[-") or (word.endswith("]") and "[" not in word):
-            word = word.strip("[]")
-        kept.append(word)
+        optional = word.startswith("[-") or (word.endswith("]") and "[" not in word)
+        kept.append(word.strip("[]") if optional else word)
     return kept
 
 

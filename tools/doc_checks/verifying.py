@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from doc_checks.examples import all_examples
 from doc_checks.programs import ROOT, verify_module, verify_trossen_pi0, without_dots
@@ -27,15 +29,20 @@ def verify(words: Sequence[str], *, whole: bool = True) -> None:
         UnknownProgramError: nothing is known about such commands.
         ValueError, SystemExit: it would not work, and why.
     """
+    _verify(tuple(words), whole)
+
+
+@functools.cache
+def _verify(words: tuple[str, ...], whole: bool) -> None:  # noqa: FBT001 - part of the cache's key
     program, *rest = words
     if len(words) == 1 and "=" in program:
         return
     if program not in _VERIFIERS:
         raise UnknownProgramError(f"nothing is known about {program!r}")
-    _VERIFIERS[program](rest, whole)
+    _VERIFIERS[program](rest, whole=whole)
 
 
-def _make(words: Sequence[str], whole: bool) -> None:
+def _make(words: Sequence[str], *, whole: bool) -> None:
     """The target exists, the recipe uses the variables, and what it runs is right."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z-]+):", text, re.MULTILINE)
@@ -58,17 +65,16 @@ def _make(words: Sequence[str], whole: bool) -> None:
         text=True,
     ).stdout
     for command in simple_commands(said):
-        if command[0] == "exec":
-            command = command[1:]
-        if command[0] == "tools/run" and command[1:3] == ["python", "-m"]:
-            verify(command, whole=whole)
+        words = command[1:] if command[0] == "exec" else command
+        if words[:3] == ["tools/run", "python", "-m"]:
+            verify(words, whole=whole)
 
 
-def _run(words: Sequence[str], whole: bool) -> None:
+def _run(words: Sequence[str], *, whole: bool) -> None:
     verify(words, whole=whole)
 
 
-def _python(words: Sequence[str], whole: bool) -> None:
+def _python(words: Sequence[str], *, whole: bool) -> None:
     if len(words) == 1 and (words[0] in all_examples(ROOT) or (ROOT / words[0]).is_file()):
         return
     if words[:1] != ["-m"] or len(words) < 2:
@@ -76,7 +82,7 @@ def _python(words: Sequence[str], whole: bool) -> None:
     verify_module(words[1], words[2:], whole=whole)
 
 
-def _pip(words: Sequence[str], whole: bool) -> None:
+def _pip(words: Sequence[str], *, whole: bool) -> None:
     """Folders of ours exist and have the extras that are named."""
     if words[:1] != ["install"]:
         raise UnknownProgramError("only pip install is known")
@@ -96,22 +102,30 @@ def _pip(words: Sequence[str], whole: bool) -> None:
         raise UnknownProgramError("nothing of ours is installed")
 
 
-def _source(words: Sequence[str], _whole: bool) -> None:
+def _source(words: Sequence[str], *, whole: bool) -> None:  # noqa: ARG001
     if list(words) not in (["/opt/ros/jazzy/setup.bash"], [".venv/env.sh"]):
         raise ValueError(f"neither ROS 2 Jazzy nor the environment: {words}")
 
 
-def _cd(words: Sequence[str], _whole: bool) -> None:
+def _cd(words: Sequence[str], *, whole: bool) -> None:  # noqa: ARG001
     if len(words) != 1 or not (ROOT / words[0]).is_dir():
         raise ValueError(f"there is no folder {words}")
 
 
-_VERIFIERS: dict[str, Callable[[Sequence[str], bool], None]] = {
+class _Verifier(Protocol):
+    def __call__(self, words: Sequence[str], *, whole: bool) -> None: ...
+
+
+def _ros2(words: Sequence[str], *, whole: bool) -> None:  # noqa: ARG001
+    verify_ros2(words)
+
+
+_VERIFIERS: dict[str, _Verifier] = {
     "make": _make,
     "tools/run": _run,
     "python": _python,
-    "trossen-pi0": lambda words, whole: verify_trossen_pi0(words, whole=whole),
-    "ros2": lambda words, _: verify_ros2(words),
+    "trossen-pi0": verify_trossen_pi0,
+    "ros2": _ros2,
     "pip": _pip,
     "source": _source,
     "cd": _cd,

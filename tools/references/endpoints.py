@@ -1,8 +1,8 @@
 """What the nodes publish, hear and serve, found in their sources.
 
-The calls that make publishers, subscriptions, services and action servers are looked for; their arguments are
-evaluated with the names of the module that they stand in. Names made of loop variables become
-``<variable>``.
+The calls that make publishers, subscriptions, services and action servers are looked for; their
+arguments are evaluated with the names of the module that they stand in. Names made of loop
+variables become ``<variable>``.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _qos(node: ast.expr, module: ModuleType) -> str:
     text = ast.unparse(node)
     if (module.__name__, text) in QUALITIES:
         return QUALITIES[module.__name__, text]
-    profile = eval(text, dict(vars(module)))  # noqa: S307 - an expression of our own source
+    profile = eval(text, dict(vars(module)))
     if isinstance(profile, int):
         return f"reliable, depth {profile}"
     assert isinstance(profile, QoSProfile)

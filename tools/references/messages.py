@@ -24,9 +24,14 @@ _INTRODUCTION = f"""\
 
 # Topics, services, actions and messages
 
-Names are those without a namespace or remaps. A topic's quality of service is its publisher's; `latched` means transient local: who comes
-late gets the last message. Types without a package are `{PACKAGE}`'s, described [below](#messages).
+Names are those without a namespace or remaps. A topic's quality of service is its publisher's;
+`latched` means transient local: who comes late gets the last message. Types without a package are
+`{PACKAGE}`'s, described [below](#messages).
 """
+
+_COMMON_SERVICES = """\
+Each node has the parameter services and, but for `sim` and `sim_leaders`, those of a lifecycle
+node."""
 
 
 def messages_page(root: Path) -> str:
@@ -38,10 +43,7 @@ def messages_page(root: Path) -> str:
     lines += DYNAMIC.splitlines()
     lines += ["", "## Services", ""]
     lines += table(("service", "type", "of", "what"), _served_rows(found, "service", SERVICES))
-    lines += [
-        "Each node has the parameter services and, but for `sim` and `sim_leaders`, those of a lifecycle node.",
-        "",
-    ]
+    lines += [_COMMON_SERVICES, ""]
     lines += ["## Actions", ""]
     lines += table(("action", "type", "of", "what"), _served_rows(found, "action", ACTIONS))
     lines += ["## Messages", ""]

@@ -24,12 +24,13 @@ _INTRODUCTION = f"""\
 
 # Parameters and launch arguments
 
-Every parameter of every node, and every argument of the launch files and of the `make` commands. "Live" ones may be changed while
-the node runs (`ros2 param set`); the others are fixed once it is configured. Lists are shown as they are typed, with commas. A value that
-is not allowed, or an argument that there is not, is refused with the reason.
+Every parameter of every node, and every argument of the launch files and of the `make` commands.
+"Live" ones may be changed while the node runs (`ros2 param set`); the others are fixed once it is
+configured. Lists are shown as they are typed, with commas. A value that is not allowed, or an
+argument that there is not, is refused with the reason.
 
-How to set them, later ones win: the defaults below, the shipped files ([last section](#shipped-parameter-files)), a file of yours
-(`params_file:=FILE`), launch arguments.
+How to set them, later ones win: the defaults below, the shipped files
+([last section](#shipped-parameter-files)), a file of yours (`params_file:=FILE`), launch arguments.
 """
 
 

@@ -18,9 +18,10 @@ _INTRODUCTION = f"""\
 
 # Training options
 
-Every field of a training config is an option of `python -m trossen_pi0_training.train CONFIG`, and of `make train CONFIG=NAME EXP=NAME
-ARGS="..."`. A switch is `--overwrite` or `--no-overwrite`; several values stand one after the other; `None` is typed as it is. [training.md](training.md) says how to train,
-[extending.md](extending.md#your-own-training-config) how to write a config of your own.
+Every field of a training config is an option of `python -m trossen_pi0_training.train CONFIG`, and
+of `make train CONFIG=NAME EXP=NAME ARGS="..."`. A switch is `--overwrite` or `--no-overwrite`;
+several values stand one after the other; `None` is typed as it is. [training.md](training.md) says
+how to train, [extending.md](extending.md#your-own-training-config) how a config of yours is made.
 """
 
 

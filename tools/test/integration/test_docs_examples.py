@@ -55,9 +55,9 @@ def test_an_own_policy_answers_the_policy_node_and_tells_what_is_wrong(tmp_path)
         rows = backend.infer(InferenceRequest(observation, 33_333_333)).positions
         assert backend.metadata == {"policy": "waving"}
         backend.close()
+        client = OpenpiClient(ServerConfig(port=server.port))
+        client.connect()
         with pytest.raises(BackendError, match="state: need 14 values"):
-            client = OpenpiClient(ServerConfig(port=server.port))
-            client.connect()
             client.infer({"state": np.zeros(7), "images": {}, "prompt": ""})
         client.close()
     moved = np.abs(rows - observation.state).max(axis=0)

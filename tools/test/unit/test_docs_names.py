@@ -32,7 +32,8 @@ def test_messages_of_faults_are_those_of_the_code():
     ("cell", "known"),
     [
         ("joint states: none received", True),
-        ("chunk ... is not executed: ...", False),
+        ("chunk ... is not executed: ...", True),
+        ("chunk ... is not swallowed: ...", False),
         ("newest picture is ... s old", True),
         ("newest picture is ... minutes young", False),
         ("the arms are on strike", False),

@@ -85,7 +85,12 @@ def _find(kind: str, name: str, given_type: str = "") -> str:
     return actual
 
 
-def _class(type_name: str) -> Any:
+def message_class(type_name: str) -> Any:
+    """The class of a type such as ``std_srvs/srv/Trigger``.
+
+    Raises:
+        ValueError: there is none.
+    """
     package, sort, name = type_name.split("/")
     try:
         return getattr(importlib.import_module(f"{package}.{sort}"), name)
@@ -111,7 +116,7 @@ def message_of(cls: Any, values: Any) -> Any:
         kind = kinds[name]
         if "/" in kind and "sequence" not in kind:
             package, _, inner = kind.partition("/")
-            fields[name] = message_of(_class(f"{package}/msg/{inner}"), value)
+            fields[name] = message_of(message_class(f"{package}/msg/{inner}"), value)
         elif kind in ("double", "float"):
             fields[name] = float(value)
         elif kind in ("sequence<double>", "sequence<float>"):
@@ -124,7 +129,7 @@ def message_of(cls: Any, values: Any) -> Any:
         raise ValueError(f"{cls.__name__}: {error}") from error
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def split_options(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Words without options, and options with their values."""
     plain: list[str] = []
     options: dict[str, str] = {}
@@ -141,10 +146,10 @@ def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _topic(words: Sequence[str]) -> None:
-    plain, options = _split(words)
+    plain, options = split_options(words)
     if not plain:
         raise ValueError("which topic?")
-    cls = _class(_find("topic", *plain[:2]))
+    cls = message_class(_find("topic", *plain[:2]))
     if field := options.get("--field"):
         value = cls()
         for part in re.split(r"[.\[]", field):
@@ -155,16 +160,18 @@ def _topic(words: Sequence[str]) -> None:
 
 
 def _call(kind: str, member: str, words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     name, type_name, *values = plain
-    cls = getattr(_class(_find(kind, name, type_name)), member)
+    cls = getattr(message_class(_find(kind, name, type_name)), member)
     message_of(cls, yaml.safe_load(values[0]) if values else {})
 
 
 def _publish(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     name, type_name, *values = plain
-    message_of(_class(_find("topic", name, type_name)), yaml.safe_load((values or ["{}"])[0]))
+    message_of(
+        message_class(_find("topic", name, type_name)), yaml.safe_load((values or ["{}"])[0])
+    )
 
 
 def _spec(node: str, name: str) -> ParameterSpec:
@@ -178,13 +185,13 @@ def _spec(node: str, name: str) -> ParameterSpec:
 
 
 def _parameter(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     if len(plain) > 1 and not is_placeholder(plain[1]):
         _spec(plain[0], plain[1])
 
 
 def _set_parameter(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     if not plain:  # the command as a word
         return
     node, name, text = plain
@@ -203,13 +210,13 @@ def _check_value(spec: ParameterSpec, text: str) -> None:
 
 
 def _node(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     if not plain or plain[0].lstrip("/") not in NODE_PARAMETERS:
         raise ValueError(f"there is no node {plain}")
 
 
 def _lifecycle(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     _node(plain)
     if plain[0].lstrip("/") in _UNMANAGED:
         raise ValueError(f"{plain[0]} is no lifecycle node")
@@ -218,7 +225,7 @@ def _lifecycle(words: Sequence[str]) -> None:
 
 
 def _launch(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     if not plain:  # the command as a word for the launch system
         return
     package, file, *arguments = plain
@@ -249,15 +256,15 @@ def _run(words: Sequence[str]) -> None:
 
 
 def _bag_record(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     for topic in plain:
         _find("topic", topic)
 
 
 def _show(words: Sequence[str]) -> None:
-    plain, _ = _split(words)
+    plain, _ = split_options(words)
     package, sort, name = plain[0].split("/")
-    _class(f"{package}/{sort}/{name}")
+    message_class(f"{package}/{sort}/{name}")
 
 
 def _package(words: Sequence[str]) -> None:
@@ -266,7 +273,7 @@ def _package(words: Sequence[str]) -> None:
 
 
 def _anything(words: Sequence[str]) -> None:
-    _split(words)
+    split_options(words)
 
 
 _WHOLE: dict[tuple[str, ...], Callable[[Sequence[str]], None]] = {

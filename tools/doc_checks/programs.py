@@ -15,8 +15,9 @@ from typing import Any
 from unittest import mock
 
 from doc_checks.examples import all_examples
-from references.commands import MODULE_ARGUMENTS
+from references.commands import module_arguments
 from trossen_pi0_bringup.arguments import Argument, Arguments
+from trossen_pi0_bringup.sim import SIM_ARGUMENTS
 from trossen_pi0_core.errors import TrossenPi0Error
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ TRAINING = ("trossen_pi0_training.train", "trossen_pi0_training.norm_stats")
 _PEERS = ("peers.compare_speed", "peers.compare_training", "peers.compare_losses")
 
 _MINE = {"trossen_pi0_bringup.bench": ("sizes", "run_dir")}
-"""Arguments that a module takes besides those in its table."""
+"""Modules that take the arguments of ``make sim`` and these."""
 
 _REQUIRED = re.compile(r"error: (the following arguments are|one of the arguments .* is) required")
 
@@ -52,11 +53,10 @@ def verify_module(module: str, words: Sequence[str], *, whole: bool = True) -> N
         ValueError: an unknown module, or arguments that it would refuse.
     """
     words = without_dots(words)
-    if module in MODULE_ARGUMENTS:
-        if not set(words) & set(_HELP):
-            mine = _MINE.get(module, ())
-            words = [word for word in words if word.partition(":=")[0] not in mine]
-            verify_arguments(MODULE_ARGUMENTS[module], words)
+    if table := _table_of(module):
+        mine = _MINE.get(module, ())
+        known = (*mine, *_HELP, "--json")
+        verify_arguments(table, [word for word in words if word.partition(":=")[0] not in known])
     elif module == "pytest":
         return
     elif module in TRAINING:
@@ -65,6 +65,10 @@ def verify_module(module: str, words: Sequence[str], *, whole: bool = True) -> N
         _verify_peer(module, words)
     else:
         _verify_parser(module, words, whole=whole)
+
+
+def _table_of(module: str) -> tuple[Argument, ...] | None:
+    return SIM_ARGUMENTS if module in _MINE else module_arguments(module)
 
 
 def verify_trossen_pi0(words: Sequence[str], *, whole: bool = True) -> None:

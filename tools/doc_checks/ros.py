@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from doc_checks.programs import ROOT, is_placeholder, verify_arguments, without_dots
-from references.commands import LAUNCH_FILES
+from references.commands import launch_files, module_arguments
 from references.endpoints import Endpoint, endpoints
 from trossen_pi0_bringup.arguments import NODE_PARAMETERS, parse_text
 from trossen_pi0_core.contract import CAMERAS
@@ -19,6 +19,7 @@ from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_core.parameters import ParameterSpec, specs
 
 PACKAGE = "trossen_pi0_bringup"
+_OURS = "trossen_pi0_"
 
 EXECUTABLES = {
     "arm_controller": "arm_controller",
@@ -229,30 +230,38 @@ def _launch(words: Sequence[str]) -> None:
     if not plain:  # the command as a word for the launch system
         return
     package, file, *arguments = plain
-    if package != PACKAGE or file not in LAUNCH_FILES:
-        raise ValueError(
-            f"there is no launch file {package} {file}, there are {list(LAUNCH_FILES)}"
-        )
-    if not (ROOT / f"ros2_ws/src/{PACKAGE}/launch/{file}").is_file():
-        raise ValueError(f"{file} is not there")
-    verify_arguments(LAUNCH_FILES[file], arguments)
+    if not package.startswith(_OURS):
+        return
+    known = launch_files(ROOT) if package == PACKAGE else {}
+    if file not in known:
+        raise ValueError(f"there is no launch file {package} {file}, there are {list(known)}")
+    verify_arguments(known[file], arguments)
 
 
 def _run(words: Sequence[str]) -> None:
     package, executable, *rest = words
+    if not package.startswith(_OURS):
+        return
     setup = ROOT / f"ros2_ws/src/{package}/setup.py"
-    if not setup.is_file() or f'"{executable} = ' not in setup.read_text(encoding="utf-8"):
+    text = setup.read_text(encoding="utf-8") if setup.is_file() else ""
+    found = re.search(rf'"{executable} = ([^:"]+)', text)
+    if not found:
         raise ValueError(f"{package} has no executable {executable}")
     if rest[:1] == ["--ros-args"]:
-        pairs = zip(rest[1::2], rest[2::2], strict=True)
-        for option, word in pairs:
-            name, _, text = word.partition(":=")
-            if option == "-p":
-                spec = _spec(f"/{EXECUTABLES[executable]}", name)
-                if not is_placeholder(text):
-                    _check_value(spec, text)
-            elif option not in ("-r", "--params-file"):
-                raise ValueError(f"--ros-args {option} is not known")
+        _ros_arguments(executable, rest[1:])
+    elif table := module_arguments(found[1].removesuffix(".command")):
+        verify_arguments(table, [word for word in rest if word != "--json"])
+
+
+def _ros_arguments(executable: str, words: Sequence[str]) -> None:
+    for option, word in zip(words[::2], words[1::2], strict=True):
+        name, _, text = word.partition(":=")
+        if option == "-p":
+            spec = _spec(f"/{EXECUTABLES[executable]}", name)
+            if not is_placeholder(text):
+                _check_value(spec, text)
+        elif option not in ("-r", "--params-file"):
+            raise ValueError(f"--ros-args {option} is not known")
 
 
 def _bag_record(words: Sequence[str]) -> None:

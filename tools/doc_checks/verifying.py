@@ -13,6 +13,23 @@ from doc_checks.programs import ROOT, verify_module, verify_trossen_pi0, without
 from doc_checks.ros import verify_ros2
 from doc_checks.shell import simple_commands
 
+EXTERNAL = (
+    "apt",
+    "cp",
+    "curl",
+    "docker",
+    "echo",
+    "fastdds",
+    "git",
+    "mkdir",
+    "openssl",
+    "ping",
+    "rs-enumerate-devices",
+    "rviz2",
+    "sudo",
+)
+"""Programs that are not the suite's: of their words only paths in the repository are looked at."""
+
 
 class UnknownProgramError(ValueError):
     """No verifier knows the command: its block must say what it needs."""
@@ -36,6 +53,9 @@ def verify(words: Sequence[str], *, whole: bool = True) -> None:
 def _verify(words: tuple[str, ...], whole: bool) -> None:  # noqa: FBT001 - part of the cache's key
     program, *rest = words
     if len(words) == 1 and "=" in program:
+        return
+    if program in EXTERNAL:
+        _external(rest)
         return
     if program not in _VERIFIERS:
         raise UnknownProgramError(f"nothing is known about {program!r}")
@@ -105,6 +125,14 @@ def _pip(words: Sequence[str], *, whole: bool) -> None:
 def _source(words: Sequence[str], *, whole: bool) -> None:  # noqa: ARG001
     if list(words) not in (["/opt/ros/jazzy/setup.bash"], [".venv/env.sh"]):
         raise ValueError(f"neither ROS 2 Jazzy nor the environment: {words}")
+
+
+def _external(words: Sequence[str]) -> None:
+    """Files of the repository that are read or written lie in folders that there are."""
+    folders = [path.name for path in ROOT.iterdir() if path.is_dir()]
+    for word in words:
+        if word.partition("/")[0] in folders and not (ROOT / word).parent.is_dir():
+            raise ValueError(f"there is no {word} in the repository")
 
 
 def _cd(words: Sequence[str], *, whole: bool) -> None:  # noqa: ARG001

@@ -1,39 +1,59 @@
-"""Tables of arguments by launch file and by command."""
+"""Tables of arguments, found by launch file, by command and by ``make`` target."""
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Argument
-from trossen_pi0_bringup.evaluation.stack import EVALUATION_ARGUMENTS
-from trossen_pi0_bringup.record_expert import RECORD_EXPERT_ARGUMENTS
-from trossen_pi0_bringup.replay import REPLAY_ARGUMENTS
-from trossen_pi0_bringup.replay_nodes import REPLAY_LAUNCH_ARGUMENTS, REPLAY_LAUNCH_FILE
-from trossen_pi0_bringup.sim import SIM_ARGUMENTS
-from trossen_pi0_bringup.soak import SOAK_ARGUMENTS
-from trossen_pi0_bringup.teleop import TELEOP_ARGUMENTS
 
-LAUNCH_FILES: dict[str, tuple[Argument, ...]] = {
-    "bimanual.launch.py": LAUNCH_ARGUMENTS,
-    REPLAY_LAUNCH_FILE: REPLAY_LAUNCH_ARGUMENTS,
-}
-"""Launch file -> its arguments."""
+Arguments = tuple[Argument, ...]
 
-MODULE_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
-    "trossen_pi0_bringup.sim": SIM_ARGUMENTS,
-    "trossen_pi0_bringup.teleop": TELEOP_ARGUMENTS,
-    "trossen_pi0_bringup.record_expert": RECORD_EXPERT_ARGUMENTS,
-    "trossen_pi0_bringup.replay": REPLAY_ARGUMENTS,
-    "trossen_pi0_bringup.evaluation": EVALUATION_ARGUMENTS,
-    "trossen_pi0_bringup.soak": SOAK_ARGUMENTS,
-    "trossen_pi0_bringup.bench": SIM_ARGUMENTS,
-}
-"""Module that is run as a command -> its ``name:=value`` arguments."""
+LAUNCH_FILES = "ros2_ws/src/trossen_pi0_bringup/launch"
 
-COMMAND_ARGUMENTS: dict[str, tuple[Argument, ...]] = {
-    "make sim": SIM_ARGUMENTS,
-    "make teleop": TELEOP_ARGUMENTS,
-    "make record-expert": RECORD_EXPERT_ARGUMENTS,
-    "make replay": REPLAY_ARGUMENTS,
-    "make evaluate": EVALUATION_ARGUMENTS,
-    "make soak": SOAK_ARGUMENTS,
-}
-"""``make`` target -> its arguments."""
+_TABLE = re.compile(r"^([A-Z_]+_ARGUMENTS)\b.*= \($", re.MULTILINE)
+_TARGET = re.compile(r"^([a-z-]+):.*\n\t@exec tools/run python -m (trossen_pi0_bringup\.\w+)", re.M)
+
+
+@functools.cache
+def launch_files(root: Path) -> dict[str, Arguments]:
+    """Launch file -> its arguments: the table that it names, else those of the bimanual kit."""
+    found: dict[str, Arguments] = {}
+    for path in sorted((root / LAUNCH_FILES).glob("*.launch.py")):
+        found[path.name] = LAUNCH_ARGUMENTS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for name in (alias.name for alias in node.names):
+                    if name.endswith("_ARGUMENTS"):
+                        found[path.name] = getattr(importlib.import_module(node.module), name)
+    return found
+
+
+@functools.cache
+def module_arguments(module: str) -> Arguments | None:
+    """The ``name:=value`` arguments of a module that is run as a command; None if it has none.
+
+    They are the table that the module, or its module ``command`` or ``stack``, defines.
+    """
+    for name in (module, f"{module}.command", f"{module}.stack"):
+        try:
+            spec = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            continue
+        if spec and spec.origin and (table := _TABLE.search(Path(spec.origin).read_text())):
+            return getattr(importlib.import_module(name), table[1])
+    return None
+
+
+@functools.cache
+def command_arguments(root: Path) -> dict[str, Arguments]:
+    """``make`` target -> the arguments of the command that it runs."""
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    tables = {
+        f"make {target}": module_arguments(module) for target, module in _TARGET.findall(makefile)
+    }
+    return {target: table for target, table in tables.items() if table is not None}

@@ -27,7 +27,7 @@ _KINDS = {
     "ActionServer": "action",
 }
 
-_PACKAGES = ("control", "policy", "sim", "data", "ros")
+_WITHOUT_NODES = ("bringup", "core", "msgs")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ def endpoints(root: Path) -> list[Endpoint]:
         ValueError: a module that is not in ``MODULE_NODES``, or a call that cannot be read.
     """
     found: list[Endpoint] = []
-    for package in _PACKAGES:
-        folder = root / f"ros2_ws/src/trossen_pi0_{package}/trossen_pi0_{package}"
+    for package in sorted((root / "ros2_ws/src").glob("trossen_pi0_*")):
+        if package.name.removeprefix("trossen_pi0_") in _WITHOUT_NODES:
+            continue
+        folder = package / package.name
         for path in sorted(folder.rglob("*.py")):
             name = ".".join(path.relative_to(folder.parent).with_suffix("").parts)
             found += _of_module(path, name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from references.commands import command_arguments, launch_files
 from references.markdown import MADE_BY, anchor, code, table
 from trossen_pi0_bringup.arguments import NODE_PARAMETERS, Argument, as_text
 from trossen_pi0_core.parameters import ParameterSpec, specs
@@ -36,8 +37,6 @@ How to set them, later ones win: the defaults below, the shipped files
 
 def parameters_page(root: Path) -> str:
     """The text of the page."""
-    from references.commands import COMMAND_ARGUMENTS, LAUNCH_FILES
-
     lines = _INTRODUCTION.splitlines()
     for node, cls in NODE_PARAMETERS.items():
         summary = (inspect.getdoc(cls) or "").split("\n\n", maxsplit=1)[0]
@@ -46,11 +45,11 @@ def parameters_page(root: Path) -> str:
             ("parameter", "type", "default", "allowed", "unit", "live", "meaning"),
             (_parameter_row(spec) for spec in specs(cls)),
         )
-    for name, arguments in LAUNCH_FILES.items():
+    for name, arguments in launch_files(root).items():
         lines += [f"## {name}", "", f"`ros2 launch trossen_pi0_bringup {name} NAME:=VALUE ...`", ""]
         lines += _arguments(arguments)
-    for command, arguments in COMMAND_ARGUMENTS.items():
-        lines += _command(command, arguments, LAUNCH_FILES)
+    for command, arguments in command_arguments(root).items():
+        lines += _command(command, arguments, launch_files(root))
     lines += _shipped(root)
     return "\n".join(lines).rstrip("\n") + "\n"
 

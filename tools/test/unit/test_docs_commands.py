@@ -9,7 +9,7 @@ from doc_checks.programs import verify_arguments
 from doc_checks.ros import verify_ros2
 from doc_checks.shell import simple_commands
 from doc_checks.verifying import UnknownProgramError, verify
-from references.commands import LAUNCH_FILES, MODULE_ARGUMENTS
+from references.commands import command_arguments, launch_files
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = documentation(ROOT)
@@ -38,7 +38,7 @@ def test_commands_are_understood(page):
 
 @BY_PAGE
 def test_arguments_that_are_mentioned_exist(page):
-    tables = [*LAUNCH_FILES.values(), *MODULE_ARGUMENTS.values()]
+    tables = [*launch_files(ROOT).values(), *command_arguments(ROOT).values()]
     problems = []
     for word, line in page.arguments():
         refusals = []

@@ -53,6 +53,8 @@ def verify_ros2(words: Sequence[str]) -> None:
         ValueError: what would not work, and why.
     """
     words = without_dots(words)
+    if not words:  # the program as a word
+        return
     verb = tuple(words[:2])
     if verb[:1] in _WHOLE:
         _WHOLE[verb[:1]](words[1:])

@@ -97,6 +97,9 @@ def _run(words: Sequence[str], *, whole: bool) -> None:
 def _python(words: Sequence[str], *, whole: bool) -> None:
     if len(words) == 1 and (words[0] in all_examples(ROOT) or (ROOT / words[0]).is_file()):
         return
+    if len(words) == 2 and words[0] == "-c":
+        compile(words[1], "words of the command", "exec")
+        return
     if words[:1] != ["-m"] or len(words) < 2:
         raise UnknownProgramError("only python -m MODULE and files of examples are known")
     verify_module(words[1], words[2:], whole=whole)

@@ -21,6 +21,8 @@ MODULE_NODES: dict[str, tuple[str, ...]] = {
     "trossen_pi0_data.replay_safety": ("replay",),
     "trossen_pi0_data.observation_player": ("replay",),
     "trossen_pi0_data.action_player": ("replay",),
+    "trossen_pi0_description.node": ("robot_description",),
+    "trossen_pi0_monitor.monitor_node": ("monitor",),
     "trossen_pi0_data.episode_client": (),
     "trossen_pi0_ros.diagnostics": ("all",),
 }

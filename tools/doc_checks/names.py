@@ -77,8 +77,12 @@ def _modules(root: Path) -> tuple[str, ...]:
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:
+    """Strings that are no docstrings; those of f-strings as they stand there."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            yield "".join(p.value if isinstance(p, ast.Constant) else "\0" for p in node.values)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value.value = ""
+        elif isinstance(node, ast.JoinedStr):
+            parts = node.values
+            yield "".join(str(p.value) if isinstance(p, ast.Constant) else "\0" for p in parts)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value

@@ -1,12 +1,13 @@
 """The examples of docs/extending.md do what the page says."""
 
-import importlib.util
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,10 +35,7 @@ DEADLINE_S = 30.0
 def example(name, folder):
     """The example's module."""
     path = write_example(PAGE, name, folder)
-    spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 def test_each_example_is_run_here():
@@ -99,7 +97,9 @@ def moved(node, executor):
     while time.monotonic() < end_s:
         sent = client.send_goal_async(goal)
         executor.spin_until_future_complete(sent, DEADLINE_S)
-        answer = sent.result().get_result_async()
+        handle = sent.result()
+        assert handle is not None
+        answer = handle.get_result_async()
         executor.spin_until_future_complete(answer, DEADLINE_S)
         result = answer.result().result
         if "not active" not in result.message:

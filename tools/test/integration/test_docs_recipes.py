@@ -28,7 +28,7 @@ from trossen_pi0_bringup.supervisor import Supervisor
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = ("README.md", "docs/safety.md", "docs/teleop.md", "docs/troubleshooting.md")
 DEADLINE_S = 60.0
-LIFECYCLE = ("change_state", "get_state", "get_available_states", "get_available_transitions")
+LIFECYCLE = ("change_state", "get_state", "available_", "transition_graph")
 
 
 class Kit:
@@ -89,7 +89,7 @@ def kit(tmp_path_factory):
         kit = Kit(tmp_path_factory.mktemp("kit"))
         try:
             kit.until(lambda: all(map(kit.node.count_publishers, published())), "all publishers")
-            kit.until(lambda: "/episodes/mark" in services(kit), "the recorder")
+            kit.until(lambda: services(kit).keys() >= served(), "all services")
             yield kit
         finally:
             kit.close()
@@ -100,6 +100,10 @@ def expected_topics():
     others = ("/clock", "/replay/", "/arm_controller/planned_command")
     found = surface().items()
     return {n for (kind, n), e in found if kind == "topic" and not n.startswith(others) and e.qos}
+
+
+def served():
+    return {n for kind, n in surface() if kind == "service" and not n.startswith("/replay/")}
 
 
 def published():
@@ -142,8 +146,7 @@ def test_the_reference_page_names_what_is_there_with_types_and_quality(kit):
             latched = quality.durability == DurabilityPolicy.TRANSIENT_LOCAL
             assert reliable == end.qos.startswith("reliable"), name
             assert latched == ("latched" in end.qos), name
-    served = {n for kind, n in known if kind == "service" and not n.startswith("/replay/")}
-    assert {name: known["service", name].type for name in served} == {
+    assert {name: known["service", name].type for name in served()} == {
         name: types[0] for name, types in services(kit).items()
     }
 
@@ -160,9 +163,10 @@ def recipes():
     for name in PAGES:
         for command in Page(ROOT / name).commands():
             words = without_dots(command.words)
-            plain, _ = split_options(words[3:])
-            if words[0] == "ros2" and tuple(words[1:3]) in verbs and plain:
-                found.setdefault((*words[1:3], *plain), name)
+            if words[0] == "ros2" and tuple(words[1:3]) in verbs:
+                plain, _ = split_options(words[3:])
+                if plain:
+                    found.setdefault((*words[1:3], *plain), name)
     return list(found)
 
 
@@ -205,7 +209,8 @@ def _action(kit, _, words):
         """The policy refuses runs until its backend is ready."""
         sent = client.send_goal_async(message_of(cls.Goal, yaml.safe_load(goal)))
         kit.until(sent.done, f"an answer of {name}")
-        return sent.result() if sent.result().accepted else None
+        handle = sent.result()
+        return handle if handle is not None and handle.accepted else None
 
     handle = kit.until(accepted, f"{name} to take the goal")
     stopped = handle.cancel_goal_async()

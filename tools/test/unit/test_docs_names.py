@@ -1,5 +1,6 @@
 """What the pages quote of the code is there: names of modules and members, and messages."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ def test_messages_of_faults_are_those_of_the_code():
     unknown = unknown_messages(Page(ROOT / "docs/safety.md"), ROOT)
     # What the driver was doing is put into the message when it fails.
     assert [text for text in unknown if "ing failed'" not in text] == []
+
+
+PYTHON = [(p.path.name, b) for p in PAGES for b in p.blocks if b.language == "python"]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=lambda value: str(value)[:20])
+def test_blocks_of_python_are_python_and_import_what_there_is(page, block):
+    tree = ast.parse(block.text)
+    imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    assert imports, f"{page}:{block.line}: what does it use?"
+    for statement in imports:
+        exec(compile(ast.unparse(statement), page, "exec"), {})
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,7 @@ class Page:
                 for words in simple_commands(block.text):
                     yield Command(tuple(words), self.path, block.line, block.needs, in_block=True)
         for text, line in self.inline_code():
-            first = text.split(maxsplit=1)[0] if text.split() else ""
-            if first in PROGRAMS:
+            if len(text.split()) > 1 and text.split()[0] in PROGRAMS:
                 for words in simple_commands(text):
                     yield Command(tuple(words), self.path, line, frozenset(), in_block=False)
 

@@ -13,6 +13,7 @@ import yaml
 from doc_checks.programs import ROOT, is_placeholder, verify_arguments, without_dots
 from references.commands import launch_files, module_arguments
 from references.endpoints import Endpoint, endpoints
+from references.meanings import UNMANAGED
 from trossen_pi0_bringup.arguments import NODE_PARAMETERS, parse_text
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import TrossenPi0Error
@@ -43,7 +44,6 @@ _FLAGS = {
 """Options of the command line that documentation may use -> how many words follow."""
 
 _TRANSITIONS = ("configure", "activate", "deactivate", "cleanup", "shutdown")
-_UNMANAGED = ("sim", "sim_leaders")
 
 
 def verify_ros2(words: Sequence[str]) -> None:
@@ -221,7 +221,7 @@ def _node(words: Sequence[str]) -> None:
 def _lifecycle(words: Sequence[str]) -> None:
     plain, _ = split_options(words)
     _node(plain)
-    if plain[0].lstrip("/") in _UNMANAGED:
+    if plain[0].lstrip("/") in UNMANAGED:
         raise ValueError(f"{plain[0]} is no lifecycle node")
     if plain[1:] and plain[1] not in _TRANSITIONS:
         raise ValueError(f"{plain[1]!r} is none of {list(_TRANSITIONS)}")

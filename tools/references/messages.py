@@ -13,7 +13,7 @@ from rosidl_adapter.parser import (
 
 from references.endpoints import Endpoint, endpoints
 from references.markdown import MADE_BY, code, table
-from references.meanings import ACTIONS, DYNAMIC, SERVICES, TOPICS
+from references.meanings import ACTIONS, DYNAMIC, SERVICES, TOPICS, UNMANAGED
 
 PACKAGE = "trossen_pi0_msgs"
 MESSAGES = f"ros2_ws/src/{PACKAGE}"
@@ -29,9 +29,9 @@ Names are those without a namespace or remaps. A topic's quality of service is i
 `{PACKAGE}`'s, described [below](#messages).
 """
 
-_COMMON_SERVICES = """\
-Each node has the parameter services and, but for `sim` and `sim_leaders`, those of a lifecycle
-node."""
+_COMMON_SERVICES = f"""\
+Each node has the parameter services and those of a lifecycle node; the latter not
+{", ".join(map(code, UNMANAGED))}."""
 
 
 def messages_page(root: Path) -> str:

@@ -16,7 +16,7 @@ from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from doc_checks.pages import Page
 from doc_checks.programs import is_placeholder, without_dots
@@ -221,7 +221,9 @@ def _action(kit, _, words):
 def _topic(kit, _, words):
     (info, *_), heard = kit.node.get_publishers_info_by_topic(words[0]), []
     cls = message_class(info.topic_type)
-    subscription = kit.node.create_subscription(cls, words[0], heard.append, info.qos_profile)
+    offered = info.qos_profile  # of which the history is not known
+    qos = QoSProfile(depth=10, reliability=offered.reliability, durability=offered.durability)
+    subscription = kit.node.create_subscription(cls, words[0], heard.append, qos)
     kit.until(lambda: heard, f"a message on {words[0]}")
     kit.node.destroy_subscription(subscription)
 

@@ -28,7 +28,7 @@ MODULE_NODES: dict[str, tuple[str, ...]] = {
 }
 """Module with publishers, subscriptions, services or actions -> the nodes that run it."""
 
-UNMANAGED = ("robot_description", "sim", "sim_leaders")
+UNMANAGED = ("monitor", "robot_description", "sim", "sim_leaders")
 """Nodes that are no lifecycle nodes."""
 
 ALIASES = {"listen": "subscription", "subscribe": "subscription"}

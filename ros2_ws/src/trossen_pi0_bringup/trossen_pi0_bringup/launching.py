@@ -101,6 +101,7 @@ def _start(spec: NodeSpec) -> list[object]:
         namespace="",
         parameters=[*(str(path) for path in spec.parameter_files), dict(spec.parameters)],
         arguments=list(spec.arguments),
+        remappings=list(spec.remappings),
         output="screen",
         emulate_tty=True,
         sigterm_timeout=f"{2.0 + spec.ending_s:g}",

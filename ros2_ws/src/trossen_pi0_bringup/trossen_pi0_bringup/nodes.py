@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 
+from trossen_pi0_bringup import cameras
 from trossen_pi0_bringup.arguments import (
     ARM_CONTROLLER,
     LEADER_ARMS,
@@ -19,28 +24,34 @@ from trossen_pi0_bringup.arguments import (
     SIM_LEADERS,
     Arguments,
 )
-from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_bringup.kit import (
+    ARMS,
+    arm_address,
+    arm_addresses,
+    arm_parameters,
+    camera_parameters,
+    cameras_of,
+    is_single,
+    leader_addresses,
+)
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ArmControllerParameters, specs
 
 PACKAGE = "trossen_pi0_bringup"
 
-REAL_ARM_ADDRESSES = {"left": "192.168.1.5", "right": "192.168.1.4"}
-"""Followers of the stationary kit as it is delivered."""
+_AGGREGATOR = "diagnostic_aggregator"
 
-SIM_ARM_ADDRESSES = {"left": "127.0.0.2", "right": "127.0.0.3"}
-"""Where the simulated kit serves its arms."""
-
-REAL_LEADER_ADDRESSES = {"left": "192.168.1.3", "right": "192.168.1.2"}
-"""Leaders of the stationary kit as it is delivered."""
-
-SIM_LEADER_ADDRESSES = {"left": "127.0.0.4", "right": "127.0.0.5"}
-"""Where the simulated leaders are served."""
+_DIAGNOSED = {
+    "leaders": LEADER_ARMS,
+    "cameras": POLICY,
+    "policy": POLICY,
+    "recording": RECORDER,
+    "simulation": SIM,
+}
+"""Groups of ``diagnostics.yaml`` and the nodes without which they are ignored."""
 
 _RECORDER_ENDING_S = 10.0
 """What waits for a slow disk is written before the recorder ends."""
-
-_COLOUR_MODULE = {"d405": "depth_module", "d435": "rgb_camera"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class NodeSpec:
         parameters: parameters set by arguments; they win over the files.
         parameter_files: YAML files, later ones win.
         arguments: further words of its command line.
+        remappings: names of topics that are others, each (from, to).
         required: the suite ends when it ends.
         ending_s: how long it may take to end, beyond what any node may [s].
     """
@@ -64,6 +76,7 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     parameter_files: tuple[Path, ...] = ()
     arguments: tuple[str, ...] = ()
+    remappings: tuple[tuple[str, str], ...] = ()
     required: bool = True
     ending_s: float = 0.0
 
@@ -85,7 +98,7 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
         nodes += _sim_leaders(arguments)
     else:
         _refuse_sim_only(arguments)
-        nodes += [_camera(arguments, camera) for camera in CAMERAS]
+        nodes += [_camera(arguments, camera) for camera in cameras_of(arguments)]
     nodes.append(
         suite_node(
             arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", _arms(arguments)
@@ -105,26 +118,7 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
     if arguments["rviz"]:
         layout = str(shipped("rviz", "bimanual.rviz"))
         nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
-    return nodes
-
-
-def arm_addresses(arguments: Arguments) -> tuple[str, str]:
-    """Addresses of the left and the right arm."""
-    kit = SIM_ARM_ADDRESSES if arguments["sim"] else REAL_ARM_ADDRESSES
-    left, right = (arguments[f"{arm}_arm_address"] or kit[arm] for arm in ("left", "right"))
-    return left, right
-
-
-def leader_addresses(arguments: Arguments) -> tuple[str, str]:
-    """Addresses of the left and the right leader."""
-    kit = SIM_LEADER_ADDRESSES if arguments["sim"] else REAL_LEADER_ADDRESSES
-    left, right = (arguments[f"{arm}_leader_address"] or kit[arm] for arm in ("left", "right"))
-    return left, right
-
-
-def camera_topics(arguments: Arguments) -> dict[str, str]:
-    """Camera name -> image topic."""
-    return {c: arguments[f"{c}_topic"] or f"/{c}/color/image_raw" for c in CAMERAS}
+    return nodes + _aggregator(arguments, {node.name for node in nodes})
 
 
 def suite_node(
@@ -179,12 +173,16 @@ def _params_file(text: str) -> Path:
 
 
 def _sim(arguments: Arguments) -> dict[str, Any]:
-    return {**arguments.node_parameters(SIM), "arm_addresses": arm_addresses(arguments)}
+    addresses = tuple(arm_address(arguments, arm) for arm in ARMS)  # it always has both
+    return {**arguments.node_parameters(SIM), "arm_addresses": addresses}
 
 
 def _arms(arguments: Arguments) -> dict[str, Any]:
-    addresses = arm_addresses(arguments)
-    return {**arguments.node_parameters(ARM_CONTROLLER), "arm_addresses": addresses}
+    return {
+        **arguments.node_parameters(ARM_CONTROLLER),
+        **arm_parameters(arguments),
+        "arm_addresses": arm_addresses(arguments),
+    }
 
 
 def _sim_leaders(arguments: Arguments) -> list[NodeSpec]:
@@ -194,6 +192,8 @@ def _sim_leaders(arguments: Arguments) -> list[NodeSpec]:
         if given:
             raise ParameterError("hand: only for simulated leaders, but teleop is false")
         return []
+    if is_single(arguments):
+        raise ParameterError("teleop: simulated leaders come in pairs; use bimanual.launch.py")
     parameters = {**given, "arm_addresses": leader_addresses(arguments)}
     return [suite_node(arguments, SIM_LEADERS, "trossen_pi0_sim", "sim_leaders", parameters)]
 
@@ -206,20 +206,28 @@ def _leaders(arguments: Arguments) -> list[NodeSpec]:
         if wrong:
             raise ParameterError(f"{wrong}: only for leader arms, but teleop is false")
         return []
-    parameters = {**given, "arm_addresses": leader_addresses(arguments)}
+    parameters = {
+        **given,
+        **arm_parameters(arguments, "leader"),
+        "arm_addresses": leader_addresses(arguments),
+    }
+    if is_single(arguments):
+        parameters["follower_prefixes"] = arm_parameters(arguments)["urdf_prefixes"]
     return [suite_node(arguments, LEADER_ARMS, "trossen_pi0_control", "leader_arms", parameters)]
 
 
 def _policy(arguments: Arguments) -> dict[str, Any]:
     parameters = arguments.node_parameters(POLICY)
     if "backend" not in arguments.given:
-        parameters["backend"] = "expert" if arguments["sim"] else "openpi"
+        scripted = arguments["sim"] and not is_single(arguments)
+        parameters["backend"] = "expert" if scripted else "openpi"
+    elif arguments["backend"] == "expert" and is_single(arguments):
+        raise ParameterError("backend 'expert' hands over from one arm to the other: needs both")
     elif arguments["backend"] == "expert" and not arguments["sim"]:
         raise ParameterError(
             "backend 'expert' needs the true pose of the object, which only sim:=true has"
         )
-    parameters["camera_topics"] = tuple(camera_topics(arguments).values())
-    return parameters
+    return {**parameters, **arm_parameters(arguments), **camera_parameters(arguments)}
 
 
 def recorder(arguments: Arguments) -> dict[str, Any]:
@@ -227,7 +235,8 @@ def recorder(arguments: Arguments) -> dict[str, Any]:
     return {
         **arguments.node_parameters(RECORDER),
         "record_runs": True,
-        "camera_topics": tuple(camera_topics(arguments).values()),
+        **arm_parameters(arguments),
+        **camera_parameters(arguments),
     }
 
 
@@ -241,20 +250,38 @@ def _refuse_sim_only(arguments: Arguments) -> None:
 
 def _camera(arguments: Arguments, camera: str) -> NodeSpec:
     """A realsense2_camera node; its topics lie under the node's name."""
-    serial = arguments[f"{camera}_serial"]
-    if not serial:
+    return NodeSpec(
+        camera,
+        cameras.PACKAGE,
+        cameras.EXECUTABLE,
+        cameras.camera_parameters(arguments, camera),
+        remappings=cameras.camera_remappings(camera),
+    )
+
+
+def _aggregator(arguments: Arguments, started: Collection[str]) -> list[NodeSpec]:
+    """What groups /diagnostics for rqt_robot_monitor, where it is wanted or installed."""
+    wanted = arguments["diagnostics"]
+    if wanted == "false" or (wanted == "auto" and not is_installed(_AGGREGATOR)):
+        return []
+    if not is_installed(_AGGREGATOR):
         raise ParameterError(
-            f"{camera}_serial: real cameras are told apart by their serial numbers, got none; "
-            "`rs-enumerate-devices -s` lists them"
+            f"diagnostics: the ROS package {_AGGREGATOR} is not installed; "
+            f"`apt install ros-jazzy-{_AGGREGATOR.replace('_', '-')}`, or leave it at 'auto'"
         )
-    module = _COLOUR_MODULE[arguments["camera_model"]]
-    parameters = {
-        "camera_name": camera,
-        "serial_no": f"_{serial.lstrip('_')}",  # the underscore keeps it a string in YAML
-        "enable_color": True,
-        "enable_depth": False,
-        "enable_infra1": False,
-        "enable_infra2": False,
-        f"{module}.color_profile": arguments["camera_profile"],
+    ignored = {
+        f"{group}.type": f"{_AGGREGATOR}/IgnoreAnalyzer"
+        for group, node in _DIAGNOSED.items()
+        if node not in started
     }
-    return NodeSpec(camera, "realsense2_camera", "realsense2_camera_node", parameters)
+    files = (shipped("config", "diagnostics.yaml"),)
+    return [NodeSpec(_AGGREGATOR, _AGGREGATOR, "aggregator_node", ignored, files, required=False)]
+
+
+def is_installed(package: str) -> bool:
+    """Whether a ROS package is there."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,10 +1,21 @@
 """The node table, as launch file and supervisor start it."""
 
+import os
+import re
+
 import pytest
+import yaml
 
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, parse_command_line
-from trossen_pi0_bringup.nodes import node_specs
+from trossen_pi0_bringup.nodes import node_specs, shipped
+from trossen_pi0_bringup.single import SINGLE_LAUNCH_ARGUMENTS
 from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_core.parameters import (
+    ArmControllerParameters,
+    LeaderArmsParameters,
+    PolicyParameters,
+    RecorderParameters,
+)
 
 SERIALS = [
     "cam_high_serial:=218622270304",
@@ -20,6 +31,11 @@ def specs(*words):
 
 def arguments(*words):
     return Arguments(LAUNCH_ARGUMENTS, parse_command_line(list(words)))
+
+
+def single(*words):
+    given = Arguments(SINGLE_LAUNCH_ARGUMENTS, parse_command_line(list(words)))
+    return {s.name: s for s in node_specs(given)}
 
 
 def test_simulation_is_the_default():
@@ -47,6 +63,9 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
     assert camera.parameters["serial_no"] == "_218622274938"
     assert camera.parameters["depth_module.color_profile"] == "640x480x30"
     assert camera.parameters["enable_depth"] is False
+    assert camera.parameters["diagnostics_period"] == 1.0
+    topics = ("/cam_left_wrist/color/image_rect_raw", "/cam_left_wrist/color/image_raw")
+    assert camera.remappings == (topics,)
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("192.168.1.5", "192.168.1.4")
     assert [p.name for p in nodes["arm_controller"].parameter_files] == ["arm_controller.yaml"]
     assert nodes["policy"].parameters["backend"] == "openpi"
@@ -75,6 +94,8 @@ def test_a_topic_can_be_named():
         (["sim:=false"], "cam_high_serial: real cameras are told apart by their serial numbers"),
         (["sim:=false", "seed:=3", *SERIALS], r"\['seed'\]: only for the simulated kit"),
         (["sim:=false", "backend:=expert", *SERIALS], "backend 'expert' needs the true pose"),
+        (["sim:=false", "camera_profile:=640x480", *SERIALS], "camera_profile: need a profile"),
+        (["cameras:=cam_low,cam_low"], "cameras: need different names out of"),
         (["params_file:=/nowhere/x.yaml"], "params_file: there is no file /nowhere/x.yaml"),
     ],
 )
@@ -114,6 +135,82 @@ def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
     file.write_text("/**: {")
     with pytest.raises(ParameterError, match="params_file: cannot read"):
         specs(f"params_file:={file}")
+
+
+def test_a_single_arm_has_seven_joints_and_its_own_wrist():
+    nodes = single("sim:=false", "arm:=left", *SERIALS[:3])
+    assert list(nodes) == ["cam_high", "cam_low", "cam_left_wrist", "arm_controller", "policy"]
+    arms = nodes["arm_controller"].parameters
+    assert arms["arm_addresses"] == ("192.168.1.5",)
+    assert ArmControllerParameters(**arms).joint_map.size == 7
+    policy = PolicyParameters(**nodes["policy"].parameters)
+    assert policy.joint_map.urdf_names[0] == "follower_left_joint_0"
+    assert policy.cameras == ("cam_high", "cam_low", "cam_left_wrist")
+    assert list(policy.image_topics) == list(policy.cameras)
+
+
+def test_a_single_arm_in_simulation_leaves_the_other_alone():
+    nodes = single("cameras:=cam_high", "record:=true", "right_arm_address:=127.0.0.9")
+    assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.9")
+    assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.9",)
+    assert nodes["policy"].parameters["backend"] == "openpi"
+    recorder = RecorderParameters(**nodes["recorder"].parameters)
+    assert (recorder.cameras, recorder.arms) == (("cam_high",), ("right",))
+    with pytest.raises(ParameterError, match="backend 'expert' hands over"):
+        single("backend:=expert")
+    with pytest.raises(ParameterError, match="simulated leaders come in pairs"):
+        single("teleop:=true")
+    leaders = single("sim:=false", "teleop:=true", "cameras:=cam_high", SERIALS[0])["leader_arms"]
+    assert LeaderArmsParameters(**leaders.parameters).follower_prefixes == ("follower_right_",)
+
+
+@pytest.fixture
+def aggregator(tmp_path, monkeypatch):
+    """An installed diagnostic_aggregator, as far as the ament index tells."""
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "diagnostic_aggregator").touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
+
+
+def test_diagnostics_are_grouped_where_the_aggregator_is_installed(aggregator):
+    nodes = specs()
+    node = nodes["diagnostic_aggregator"]
+    assert (node.package, node.executable) == ("diagnostic_aggregator", "aggregator_node")
+    assert not node.required
+    ignored = {name for name, kind in node.parameters.items() if kind.endswith("IgnoreAnalyzer")}
+    assert ignored == {"leaders.type", "recording.type"}
+    assert "diagnostic_aggregator" not in specs("diagnostics:=false")
+
+
+def test_diagnostics_are_not_grouped_without_it():
+    assert "diagnostic_aggregator" not in specs()
+    with pytest.raises(ParameterError, match="apt install ros-jazzy-diagnostic-aggregator"):
+        specs("diagnostics:=true")
+
+
+def test_each_entry_of_the_nodes_belongs_to_one_group():
+    content = yaml.safe_load(shipped("config", "diagnostics.yaml").read_text())
+    groups = {k: v for k, v in content["/**"]["ros__parameters"].items() if isinstance(v, dict)}
+    allowed = {"type", "path", "startswith", "regex", "expected", "timeout"}
+    assert all(set(group) <= allowed for group in groups.values())
+    names = {
+        "arm_controller: timing": "Arms",
+        "leader_arms: leader left": "Leader arms",
+        "policy: cam_left_wrist": "Cameras",
+        "cam_low: Temperatures": "Cameras",
+        "policy: joint states": "Policy",
+        "recorder: disk": "Recording",
+        "sim: world": "Simulation",
+    }
+    for name, path in names.items():
+        found = [
+            group["path"]
+            for group in groups.values()
+            if name.startswith(tuple(group.get("startswith", ())))
+            or any(re.fullmatch(pattern, name) for pattern in group.get("regex", ()))
+        ]
+        assert found == [path], name
 
 
 def test_rviz_may_be_closed_without_ending_the_suite():

@@ -18,6 +18,7 @@ setup(
         (f"share/{PACKAGE}/config", glob("config/*")),
         (f"share/{PACKAGE}/rviz", glob("rviz/*.rviz")),
     ],
+    entry_points={"console_scripts": ["doctor = trossen_pi0_bringup.doctor.command:main"]},
     python_requires=">=3.10",
     install_requires=[
         "matplotlib",

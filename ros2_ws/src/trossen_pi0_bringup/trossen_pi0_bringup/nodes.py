@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,26 +99,50 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
     else:
         _refuse_sim_only(arguments)
         nodes += [_camera(arguments, camera) for camera in cameras_of(arguments)]
-    nodes.append(
-        suite_node(
-            arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", _arms(arguments)
-        )
-    )
+    nodes.append(arm_controller_node(arguments))
     nodes += _leaders(arguments)
-    if not arguments["teleop"] or "backend" in arguments.given:
-        nodes.append(
-            suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
-        )
+    policy = policy_node(arguments)
+    if policy:
+        nodes.append(policy)
     if arguments["record"]:
-        nodes.append(
-            suite_node(
-                arguments, RECORDER, "trossen_pi0_data", "recorder_node", recorder(arguments)
-            )
-        )
+        nodes.append(recorder_node(arguments))
     if arguments["rviz"]:
         layout = str(shipped("rviz", "bimanual.rviz"))
         nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
     return nodes + _aggregator(arguments, {node.name for node in nodes})
+
+
+def arm_controller_node(arguments: Arguments) -> NodeSpec:
+    """What owns the arms."""
+    parameters = _arms(arguments)
+    return suite_node(
+        arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", parameters
+    )
+
+
+def policy_node(arguments: Arguments) -> NodeSpec | None:
+    """What plans; None where an operator leads the arms and no backend is named."""
+    if arguments["teleop"] and "backend" not in arguments.given:
+        return None
+    return suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
+
+
+def recorder_node(arguments: Arguments) -> NodeSpec:
+    """What records every run."""
+    parameters = recorder(arguments)
+    return suite_node(arguments, RECORDER, "trossen_pi0_data", "recorder_node", parameters)
+
+
+def node_values(spec: NodeSpec) -> dict[str, Any]:
+    """The parameters that a node of the suite gets from files and arguments together.
+
+    Raises:
+        ParameterError: a file that cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for path in spec.parameter_files:
+        values.update(_values(path, spec.name))
+    return {**values, **spec.parameters}
 
 
 def suite_node(
@@ -133,17 +157,13 @@ def suite_node(
     if arguments["params_file"]:
         files.append(_params_file(arguments["params_file"]))
     ending_s = _RECORDER_ENDING_S if name == RECORDER else 0.0
-    if name == ARM_CONTROLLER:
-        ending_s = _parking_s(files, parameters)
-    return NodeSpec(name, package, executable, parameters, tuple(files), ending_s=ending_s)
+    spec = NodeSpec(name, package, executable, parameters, tuple(files), ending_s=ending_s)
+    return replace(spec, ending_s=_parking_s(spec)) if name == ARM_CONTROLLER else spec
 
 
-def _parking_s(files: Sequence[Path], parameters: Mapping[str, Any]) -> float:
+def _parking_s(spec: NodeSpec) -> float:
     """How long the arms may move to their shutdown pose [s]; 0 without one."""
-    given: dict[str, Any] = {}
-    for path in files:
-        given.update(_values(path, ARM_CONTROLLER))
-    given.update(parameters)
+    given = node_values(spec)
     known = {spec.name: spec for spec in specs(ArmControllerParameters)}
     pose, timeout_s = (
         known[name].check(given.get(name, known[name].default))

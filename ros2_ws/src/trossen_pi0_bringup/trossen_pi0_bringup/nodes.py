@@ -34,6 +34,7 @@ from trossen_pi0_bringup.kit import (
     is_single,
     leader_addresses,
 )
+from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ArmControllerParameters, specs
 
@@ -42,13 +43,13 @@ PACKAGE = "trossen_pi0_bringup"
 _AGGREGATOR = "diagnostic_aggregator"
 
 _DIAGNOSED = {
-    "leaders": LEADER_ARMS,
-    "cameras": POLICY,
-    "policy": POLICY,
-    "recording": RECORDER,
-    "simulation": SIM,
+    "leaders": (LEADER_ARMS,),
+    "cameras": (POLICY, *CAMERAS),
+    "policy": (POLICY,),
+    "recording": (RECORDER,),
+    "simulation": (SIM,),
 }
-"""Groups of ``diagnostics.yaml`` and the nodes without which they are ignored."""
+"""Groups of ``diagnostics.yaml`` and the nodes that fill them; without any they are ignored."""
 
 _RECORDER_ENDING_S = 10.0
 """What waits for a slow disk is written before the recorder ends."""
@@ -291,8 +292,8 @@ def _aggregator(arguments: Arguments, started: Collection[str]) -> list[NodeSpec
         )
     ignored = {
         f"{group}.type": f"{_AGGREGATOR}/IgnoreAnalyzer"
-        for group, node in _DIAGNOSED.items()
-        if node not in started
+        for group, nodes in _DIAGNOSED.items()
+        if not set(nodes) & set(started)
     }
     files = (shipped("config", "diagnostics.yaml"),)
     return [NodeSpec(_AGGREGATOR, _AGGREGATOR, "aggregator_node", ignored, files, required=False)]

@@ -181,6 +181,8 @@ def test_diagnostics_are_grouped_where_the_aggregator_is_installed(aggregator):
     ignored = {name for name, kind in node.parameters.items() if kind.endswith("IgnoreAnalyzer")}
     assert ignored == {"leaders.type", "recording.type"}
     assert "diagnostic_aggregator" not in specs("diagnostics:=false")
+    led = specs("sim:=false", "teleop:=true", *SERIALS)["diagnostic_aggregator"]
+    assert set(led.parameters) == {"policy.type", "recording.type", "simulation.type"}
 
 
 def test_diagnostics_are_not_grouped_without_it():

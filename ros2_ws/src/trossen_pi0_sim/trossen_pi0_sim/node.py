@@ -46,8 +46,8 @@ class SimNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim")
-        self._parameters = NodeParameters(self, SimParameters)
-        parameters = self._parameters.value
+        self._settings = NodeParameters(self, SimParameters)
+        parameters = self._settings.value
         self._physics = PhysicsProcess(
             parameters.seed, parameters.variant, parameters.arm_addresses
         )
@@ -93,7 +93,7 @@ class SimNode(Node):
         except TrossenPi0Error:
             self.close()
             raise
-        parameters = self._parameters.value
+        parameters = self._settings.value
         self.get_logger().info(
             f"arms served on {list(parameters.arm_addresses)}; four cameras at "
             f"{parameters.width}x{parameters.height}, {parameters.fps:g} Hz; "
@@ -133,7 +133,7 @@ class SimNode(Node):
             )
 
     def _publish_diagnostics(self) -> None:
-        report, parameters = self._physics.report, self._parameters.value
+        report, parameters = self._physics.report, self._settings.value
         world = Aspect("world", fine=f"{report.variant}, seed {report.seed}")
         bounds = bounds_of(parameters, "real_time_factor")
         world.low("real-time factor", report.real_time_factor, bounds)
@@ -203,7 +203,7 @@ class SimNode(Node):
         return time_msg(int(report.wall_s * NANOSECONDS) + self._clock_offset.ns)
 
     def _image_message(self, camera: str) -> Image:
-        parameters = self._parameters.value
+        parameters = self._settings.value
         message = Image(
             header=Header(frame_id=_frame(camera)),
             height=parameters.height,
@@ -216,7 +216,7 @@ class SimNode(Node):
         return message
 
     def _info_message(self, camera: str) -> CameraInfo:
-        parameters = self._parameters.value
+        parameters = self._settings.value
         matrix = intrinsics(self._model, camera, parameters.width, parameters.height).matrix
         projection = [*matrix[0], 0.0, *matrix[1], 0.0, *matrix[2], 0.0]
         return CameraInfo(

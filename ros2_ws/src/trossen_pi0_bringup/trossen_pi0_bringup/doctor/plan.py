@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trossen_pi0_bringup.arguments import Arguments
+from trossen_pi0_bringup.arguments import SIM, Arguments
 from trossen_pi0_bringup.cameras import camera_profile
 from trossen_pi0_bringup.kit import camera_topics
 from trossen_pi0_bringup.nodes import arm_controller_node, node_values, policy_node, recorder_node
@@ -14,7 +14,6 @@ from trossen_pi0_core.parameters import (
     RecorderParameters,
     SimParameters,
     from_values,
-    specs,
 )
 
 
@@ -83,20 +82,12 @@ def plan_of(arguments: Arguments) -> Plan:
 
 
 def _cameras(arguments: Arguments) -> list[CameraPlan]:
-    width, height, rate = (
-        _sim_profile(arguments) if arguments["sim"] else camera_profile(arguments["camera_profile"])
-    )
+    if arguments["sim"]:
+        kit = from_values(SimParameters, arguments.node_parameters(SIM))
+        width, height, rate = kit.width, kit.height, kit.fps
+    else:
+        width, height, rate = camera_profile(arguments["camera_profile"])
     return [
         CameraPlan(name, topic, arguments[f"{name}_serial"].lstrip("_"), width, height, rate)
         for name, topic in camera_topics(arguments).items()
     ]
-
-
-def _sim_profile(arguments: Arguments) -> tuple[int, int, float]:
-    names = {"width": "camera_width", "height": "camera_height", "fps": "camera_fps"}
-    defaults = {spec.name: spec.default for spec in specs(SimParameters)}
-    width, height, rate = (
-        arguments[argument] if argument in arguments.given else defaults[name]
-        for name, argument in names.items()
-    )
-    return width, height, rate

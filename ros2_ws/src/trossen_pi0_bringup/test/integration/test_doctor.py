@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 
 from trossen_pi0_bringup.doctor.listening import listen
 from trossen_pi0_bringup.doctor.plan import CameraPlan
+from trossen_pi0_bringup.supervisor import find_executable
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_sim.simulation import Simulation
@@ -149,7 +150,7 @@ def test_what_is_not_there_is_in_the_way(arms, cameras, tmp_path):
 
 def test_bad_arguments_are_told(domain):
     answer = subprocess.run(
-        [sys.executable, "-m", "trossen_pi0_bringup.doctor", "arms:=left"],
+        [find_executable("trossen_pi0_bringup", "doctor"), "arms:=left"],
         capture_output=True,
         text=True,
         timeout=60.0,

@@ -4,7 +4,12 @@ import os
 import re
 
 import pytest
+import rclpy
 import yaml
+from domain_coordinator import domain_id
+from rclpy.context import Context
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
 
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, parse_command_line
 from trossen_pi0_bringup.nodes import node_specs, shipped
@@ -70,6 +75,22 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
     assert [p.name for p in nodes["arm_controller"].parameter_files] == ["arm_controller.yaml"]
     assert nodes["policy"].parameters["backend"] == "openpi"
     assert [path.name for path in nodes["policy"].parameter_files] == ["policy.yaml"]
+
+
+@pytest.mark.parametrize("name", ["image_rect_raw", "image_raw"])
+def test_colour_comes_on_one_topic_whatever_the_cameras_node_calls_it(name):
+    (remapping,) = specs("sim:=false", *SERIALS)["cam_high"].remappings
+    context = Context()
+    with domain_id() as domain:
+        rclpy.init(
+            context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
+        )
+        words = ["--ros-args", "-r", ":=".join(remapping)]
+        node = rclpy.create_node("cam_high", context=context, cli_args=words)
+        publisher = node.create_publisher(Image, f"~/color/{name}", 1)
+        assert publisher.topic_name == "/cam_high/color/image_raw"
+        node.destroy_node()
+        context.try_shutdown()
 
 
 def test_d435_has_its_colour_in_another_module():

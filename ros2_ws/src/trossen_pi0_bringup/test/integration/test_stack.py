@@ -251,12 +251,12 @@ def test_one_arm_is_driven_alone_and_the_doctor_sees_it_run(start):
     target = [0.3, 1.2, 0.7, 0.4, 0.1, -0.2, 0.02]
     server = OpenpiServer(target)
     given = ["arm:=right", "backend:=openpi", f"policy_port:={server.port}"]
+    doctor = [sys.executable, "-m", "trossen_pi0_bringup.doctor", "--json"]
     try:
         stack = start(*given, "max_duration_s:=9")
         stack.wait_for("arms executing")
         answer = subprocess.run(
-            [sys.executable, "-m", "trossen_pi0_bringup.doctor", "--json"]
-            + [*ARMS, *PICTURES, *given],
+            [*doctor, *ARMS, *PICTURES, *given],
             stdout=subprocess.PIPE,
             text=True,
             timeout=60.0,

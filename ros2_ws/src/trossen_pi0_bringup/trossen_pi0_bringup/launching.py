@@ -77,7 +77,9 @@ def launch_description(
 
 def _declare(argument: Argument) -> DeclareLaunchArgument:
     """Shows the default; only arguments that were named are passed on to the nodes."""
-    said, choices = argument.spec.description, argument.spec.choices
+    said = argument.spec.description
+    # Of a list each item is one of them, which the launch system cannot check.
+    choices = () if argument.spec.is_list else argument.spec.choices
     if argument.default:
         return DeclareLaunchArgument(
             argument.name,

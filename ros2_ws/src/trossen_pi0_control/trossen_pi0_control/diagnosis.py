@@ -55,7 +55,7 @@ class ArmDiagnosis:
         timing = timing_aspect(snapshot.ticks, recent[MISSED], params)
         round_trip = Bounds(params.round_trip_limit_s, params.driver_stale_s)
         timing.high("driver round trip p99 [s]", snapshot.ticks.round_trip_p99_s, round_trip)
-        _events(timing, totals, recent, ROUND_TRIP_EVENTS, Bounds(1, float("nan")))
+        _events(timing, totals, recent, ROUND_TRIP_EVENTS, bounds_of(params, "missed_deadlines"))
         return [
             _state(snapshot, params.mode),
             *arm_aspects("arm", addresses, snapshot.failures),

@@ -160,11 +160,14 @@ class ArmControllerParameters:
         0.05, "99th percentile of how late control ticks begin [s]", low=0.0001, high=10.0
     )
     warn_missed_deadlines: int = warning(
-        10, "control ticks that began more than a period late [1/min]", low=1, high=1000000
+        10,
+        "control ticks more than a period late, and late round trips [1/min]",
+        low=1,
+        high=1000000,
     )
     error_missed_deadlines: int = error(
         600,
-        "control ticks that began more than a period late [1/min]",
+        "control ticks more than a period late, and late round trips [1/min]",
         low=1,
         high=1000000,
     )

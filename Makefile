@@ -50,6 +50,7 @@ replay: setup  ## replay an episode: make replay EPISODE=FOLDER ARGS="rate:=2.0"
 check: setup  ## format, lint, types and the tests that need no ROS
 	tools/run ruff format --check
 	tools/run ruff check
+	tools/run hadolint docker/*.Dockerfile
 	@tools/run basedpyright > .toolchain/types.txt 2>&1 & types=$$!; \
 	$(PYTEST) -m "not slow" tools/test/unit ros2_ws/src/*/test/unit training/test/unit $(ARGS); tests=$$?; \
 	wait $$types; typed=$$?; echo basedpyright; cat .toolchain/types.txt; exit $$((tests || typed))

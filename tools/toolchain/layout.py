@@ -53,6 +53,11 @@ class Layout:
         return self.workspace / "src"
 
     @property
+    def substitutes(self) -> Path:
+        """Packages that a ROS 2 installation has and that do not come as wheels."""
+        return self.workspace / "substitutes"
+
+    @property
     def training(self) -> Path:
         """Folder of the package that needs no ROS: conversion, training, evaluation, reports."""
         return self.root / "training"

@@ -15,6 +15,7 @@ from toolchain.python_env import uv_environ
 from toolchain.steps import StepFailedError
 
 OLDEST_PYTHON = "3.10"
+IMAGE_PYTHON = "3.12"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class LockFile:
     name: str
     sources: tuple[str, ...]
     options: tuple[str, ...] = ()
+    python: str = OLDEST_PYTHON
+    """The oldest Python that it is for."""
 
 
 LOCKS = (
@@ -38,6 +41,9 @@ LOCKS = (
     ),
     LockFile("build", ("build",), ("--constraint", "wheels.lock")),
     LockFile("peers", ("peers",), ("--no-deps",)),
+    # In the images with a GPU, with the versions that are tested without one.
+    LockFile("server", ("server",), ("--constraint", "wheels.lock"), IMAGE_PYTHON),
+    LockFile("train", ("server", "train"), ("--constraint", "server.lock"), IMAGE_PYTHON),
     # Environments of their own, each with torch.
     LockFile("lerobot-v3.0", ("lerobot-v3.0",)),
     LockFile("lerobot-v2.1", ("lerobot-v2.1",)),
@@ -50,7 +56,7 @@ def write_locks(layout: Layout, *, upgrade: bool) -> None:
     env = uv_environ(python, os.environ)
     for lock in LOCKS:
         command = [str(python), "-m", "uv", "pip", "compile", "--quiet", "--universal"]
-        command += ["--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-header"]
+        command += ["--python-version", lock.python, "--generate-hashes", "--no-header"]
         command += ["--no-emit-index-url", "--override", "overrides.in", *lock.options]
         command += ["--upgrade"] if upgrade else []
         command += [f"{source}.in" for source in lock.sources]

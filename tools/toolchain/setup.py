@@ -24,7 +24,10 @@ def main() -> int:
     """Runs the command named on the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="tools/bootstrap.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("setup", help="make the environment and build the workspace")
+    making = commands.add_parser("setup", help="make the environment and build the workspace")
+    making.add_argument(
+        "--packages-only", action="store_true", help="stop before the workspace is built"
+    )
     library = commands.add_parser("lerobot-env", help="make an environment with lerobot")
     library.add_argument("version", nargs="?", choices=lerobot_env.FORMATS, default="v3.0")
     locking = commands.add_parser("lock", help="write the lock files from requirements/*.in")
@@ -44,7 +47,7 @@ def main() -> int:
             elif arguments.command == "lock":
                 lock.write_locks(layout, upgrade=arguments.upgrade)
             else:
-                setup(layout)
+                setup(layout, packages_only=arguments.packages_only)
     except StepFailedError as error:
         sys.stderr.write(f"setup: {error}\n")
         if error.log is not None:
@@ -56,11 +59,12 @@ def main() -> int:
     return 0
 
 
-def setup(layout: Layout) -> None:
-    """Does the steps that are not done yet."""
+def setup(layout: Layout, *, packages_only: bool = False) -> None:
+    """Does the steps that are not done yet, without the sources where only packages are wanted."""
     started = time.monotonic()
     chosen = _choose_ros(layout, dict(os.environ))
-    done = StepRunner(_steps(layout, chosen), layout.logs).run()
+    steps = _steps(layout, chosen, packages_only=packages_only)
+    done = StepRunner(steps, layout.logs).run()
     if done:
         seconds = time.monotonic() - started
         sys.stdout.write(f"setup: ready in {seconds:.0f} s (logs in {layout.logs})\n")
@@ -78,10 +82,10 @@ def clean(layout: Layout) -> None:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def _steps(layout: Layout, chosen: RosInstallation) -> list[Step]:
+def _steps(layout: Layout, chosen: RosInstallation, *, packages_only: bool) -> list[Step]:
     environ = dict(os.environ)
     stamps = layout.venv / ".stamps"
-    packages = workspace.find_packages(layout)
+    packages = workspace.find_packages(layout, substitutes=not chosen.is_system)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = [str(Path(sys.executable).resolve()), platform.python_version(), str(layout.root)]
     machine = [*interpreter, platform.node(), environ.get("MUJOCO_GL", "")]
@@ -117,16 +121,19 @@ def _steps(layout: Layout, chosen: RosInstallation) -> list[Step]:
     built = [*base, shell_text, workspace.digest(packages)]
     origin = f"{chosen.distro} {'of this machine' if chosen.is_system else 'from wheels'}"
     system_stamp, check_stamp = layout.state / "system", stamps / "check"
-    return [
+    of_packages = [
         Step("system packages", system_stamp, system_stamp, lambda: machine, look_at_machine),
         Step(f"Python {version}", layout.python, stamps / "venv", lambda: base, make_venv),
         Step("Python packages", layout.venv, stamps / "packages", lambda: base, install_packages),
         Step(f"ROS 2 {origin}", layout.env_file, stamps / "ros", lambda: base, prepare_ros),
+    ]
+    of_workspace = [
         Step(
             "workspace", layout.install / "python", layout.install / ".stamp", lambda: built, build
         ),
         Step("self-check", check_stamp, check_stamp, lambda: [*machine, *built], check),
     ]
+    return of_packages if packages_only else of_packages + of_workspace
 
 
 def _choose_ros(layout: Layout, environ: dict[str, str]) -> RosInstallation:

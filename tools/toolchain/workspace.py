@@ -31,10 +31,14 @@ class Package:
         return (self.folder / "setup.py").is_file()
 
 
-def find_packages(layout: Layout) -> list[Package]:
-    """The packages below `ros2_ws/src`, by folder; raises StepFailedError on a bad manifest."""
+def find_packages(layout: Layout, *, substitutes: bool = False) -> list[Package]:
+    """The packages below `ros2_ws/src`, by folder; raises StepFailedError on a bad manifest.
+
+    With `substitutes`, also those that the wheels of ROS 2 lack.
+    """
+    folders = [layout.sources, *([layout.substitutes] if substitutes else [])]
     found = []
-    for manifest in sorted(layout.sources.glob("*/package.xml")):
+    for manifest in [path for f in folders for path in sorted(f.glob("*/package.xml"))]:
         try:
             name = ET.parse(manifest).getroot().findtext("name", default="").strip()
         except ET.ParseError as error:
@@ -85,7 +89,8 @@ def build(layout: Layout, packages: list[Package], base: str, log: Path) -> None
     layout.build.mkdir(parents=True, exist_ok=True)
     marker.unlink(missing_ok=True)
     try:
-        run_logged([layout.root / "tools" / "run", *_colcon(layout)], log, os.environ)
+        command = [layout.root / "tools" / "run", *_colcon(layout, packages)]
+        run_logged(command, log, os.environ)
     except StepFailedError as error:
         marker.write_text(base, encoding="utf-8")
         failed = _explain_failure(layout, log)
@@ -106,13 +111,13 @@ def _explain_failure(layout: Layout, log: Path) -> str:
     return ", ".join(names)
 
 
-def _colcon(layout: Layout) -> list[str | Path]:
+def _colcon(layout: Layout, packages: list[Package]) -> list[str | Path]:
     """The build, with the environment's own interpreter so that installed scripts use it too."""
     program = "import sys; from colcon_core.command import main; sys.exit(main())"
     return [
         layout.python,
         *("-c", program, "--log-base", layout.colcon_log, "build"),
-        *("--base-paths", layout.sources),
+        *("--base-paths", *sorted({package.folder.parent for package in packages})),
         *("--build-base", layout.build, "--install-base", layout.install),
         *("--merge-install", "--symlink-install", "--event-handlers", "console_cohesion+"),
         *("--cmake-args", f"-DPython3_EXECUTABLE={layout.python}", "-DBUILD_TESTING=OFF"),

@@ -219,3 +219,13 @@ def test_a_bad_manifest_is_named(layout: Layout, text: str, said: str) -> None:
     (package.folder / "package.xml").write_text(text)
     with pytest.raises(StepFailedError, match=f"arms/package.xml {said}"):
         workspace.find_packages(layout)
+
+
+def test_substitutes_are_built_only_where_ros_comes_as_wheels(layout: Layout) -> None:
+    own = add_package(layout, "arms")
+    folder = layout.substitutes / "tf2_msgs"
+    folder.mkdir(parents=True)
+    (folder / "package.xml").write_text("<package><name>tf2_msgs</name></package>")
+    assert workspace.find_packages(layout) == [own]
+    both = [own, Package("tf2_msgs", folder)]
+    assert workspace.find_packages(layout, substitutes=True) == both

@@ -14,6 +14,7 @@ from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import (
     ArmControllerParameters,
+    DescriptionParameters,
     LeaderArmsParameters,
     ParameterSpec,
     PolicyParameters,
@@ -26,7 +27,7 @@ from trossen_pi0_core.parameters import (
 
 ARM_CONTROLLER, POLICY, SIM = "arm_controller", "policy", "sim"
 LEADER_ARMS, SIM_LEADERS, RECORDER = "leader_arms", "sim_leaders", "recorder"
-REPLAY = "replay"
+REPLAY, DESCRIPTION = "replay", "robot_description"
 """Names of the suite's nodes, which are also those of their YAML files."""
 
 NODE_PARAMETERS = {
@@ -37,6 +38,7 @@ NODE_PARAMETERS = {
     SIM_LEADERS: SimLeadersParameters,
     RECORDER: RecorderParameters,
     REPLAY: ReplayParameters,
+    DESCRIPTION: DescriptionParameters,
 }
 
 
@@ -192,6 +194,10 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
         "installed.",
         choices=("auto", "true", "false"),
     ),
+    own_argument(
+        "description", True, "Publishes the robot's description and its frames, for viewers."
+    ),
+    _parameter(DESCRIPTION, "urdf_file"),
     own_argument("rviz", False, "Opens RViz."),
     own_argument("record", False, "Records every run of the policy as an episode."),
     _parameter(RECORDER, "episodes_dir"),

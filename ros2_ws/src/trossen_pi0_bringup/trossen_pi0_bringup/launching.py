@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
@@ -19,6 +20,7 @@ from launch.actions import (
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from trossen_pi0_bringup.arguments import (
     LAUNCH_ARGUMENTS,
@@ -95,13 +97,21 @@ def _declare(argument: Argument) -> DeclareLaunchArgument:
     )
 
 
+def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Keeps strings what they are, which `launch` would read as YAML."""
+    return {
+        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
+
+
 def _start(spec: NodeSpec) -> list[object]:
     node = Node(
         package=spec.package,
         executable=spec.executable,
         name=spec.name,
         namespace="",
-        parameters=[*(str(path) for path in spec.parameter_files), dict(spec.parameters)],
+        parameters=[*(str(path) for path in spec.parameter_files), _typed(spec.parameters)],
         arguments=list(spec.arguments),
         remappings=list(spec.remappings),
         output="screen",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ament_index_python.packages import (
-    PackageNotFoundError,
-    get_package_prefix,
-    get_package_share_directory,
-)
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
 from trossen_pi0_bringup import cameras
 from trossen_pi0_bringup.arguments import (
     ARM_CONTROLLER,
+    DESCRIPTION,
     LEADER_ARMS,
     POLICY,
     RECORDER,
@@ -37,6 +35,12 @@ from trossen_pi0_bringup.kit import (
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ArmControllerParameters, specs
+from trossen_pi0_core.parameters.description import INSTALLED, MODEL
+from trossen_pi0_description.packages import (
+    ROBOT_STATE_PUBLISHER,
+    has_vendors_description,
+    is_installed,
+)
 
 PACKAGE = "trossen_pi0_bringup"
 
@@ -53,6 +57,9 @@ _DIAGNOSED = {
 
 _RECORDER_ENDING_S = 10.0
 """What waits for a slow disk is written before the recorder ends."""
+
+_TF_RATE = 30.0
+"""Of robot_state_publisher, as that of the description node [Hz]."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
         nodes.append(policy)
     if arguments["record"]:
         nodes.append(recorder_node(arguments))
+    nodes += _description(arguments)
     if arguments["rviz"]:
         layout = str(shipped("rviz", "bimanual.rviz"))
         nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
@@ -261,6 +269,51 @@ def recorder(arguments: Arguments) -> dict[str, Any]:
     }
 
 
+def _description(arguments: Arguments) -> list[NodeSpec]:
+    """Who publishes the robot's description; robot_state_publisher where it is installed.
+
+    The suite goes on without it.
+    """
+    if not arguments["description"]:
+        if "urdf_file" in arguments.given:
+            raise ParameterError("urdf_file: only for the robot's description, which is off")
+        return []
+    vendors = not arguments["sim"] and has_vendors_description()
+    parameters = {
+        **arguments.node_parameters(DESCRIPTION),
+        "source": INSTALLED if vendors else MODEL,
+        "optical_frames": arguments["sim"],  # real cameras' nodes publish their own
+    }
+    package = "trossen_pi0_description"
+    if not is_installed(ROBOT_STATE_PUBLISHER):
+        node = suite_node(arguments, DESCRIPTION, package, "description_node", parameters)
+        return [replace(node, required=False)]
+    publisher = {"robot_description": _urdf(package, parameters), "publish_frequency": _TF_RATE}
+    return [
+        NodeSpec(
+            ROBOT_STATE_PUBLISHER,
+            ROBOT_STATE_PUBLISHER,
+            ROBOT_STATE_PUBLISHER,
+            publisher,
+            required=False,
+        )
+    ]
+
+
+def _urdf(package: str, parameters: Mapping[str, Any]) -> str:
+    """What the description node would publish. Made by another process: the interpreter of a launch
+    file need not have what that takes.
+    """
+    command = [str(Path(get_package_prefix(package)) / "lib" / package / "urdf")]
+    command += ["--source", parameters["source"], "--urdf-file", parameters.get("urdf_file", "")]
+    command += [] if parameters["optical_frames"] else ["--no-optical-frames"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        said = result.stderr.strip().removeprefix("error: ")
+        raise ParameterError(f"{said}; `description:=false` starts without a description")
+    return result.stdout
+
+
 def _refuse_sim_only(arguments: Arguments) -> None:
     only_sim = {
         a.name for a in arguments.table if any(node in (SIM, SIM_LEADERS) for node, _ in a.targets)
@@ -297,12 +350,3 @@ def _aggregator(arguments: Arguments, started: Collection[str]) -> list[NodeSpec
     }
     files = (shipped("config", "diagnostics.yaml"),)
     return [NodeSpec(_AGGREGATOR, _AGGREGATOR, "aggregator_node", ignored, files, required=False)]
-
-
-def is_installed(package: str) -> bool:
-    """Whether a ROS package is there."""
-    try:
-        get_package_prefix(package)
-    except PackageNotFoundError:
-        return False
-    return True

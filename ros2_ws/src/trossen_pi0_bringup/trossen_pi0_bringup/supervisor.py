@@ -99,18 +99,20 @@ class Supervisor:
         killed: list[str] = []
         for number, grace_s in _ENDING:
             deadline = time.monotonic() + grace_s
-            # The policy before the arms, the arms before the simulation that serves them.
+            # The policy before the arms, the arms before the simulation that serves them. Beside
+            # them those that nothing depends on.
+            optional = [child for child in self._children if not child.spec.required]
+            for child in optional:
+                _signal(child, number, killed)
             for child in reversed(self._children):
-                if child.process.poll() is not None:
+                if child in optional or child.process.poll() is not None:
                     continue
                 if number == signal.SIGINT:
                     deadline += child.spec.ending_s
-                if number == signal.SIGKILL:
-                    killed.append(child.spec.name)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.process.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.process.wait(max(0.0, deadline - time.monotonic()))
+                _signal(child, number, killed)
+                _wait(child, deadline)
+            for child in optional:
+                _wait(child, deadline)
         for child in self._children:
             child.reader.join(timeout=1.0)
         return killed
@@ -146,13 +148,28 @@ class Supervisor:
         return _Child(spec, process, log, reader)
 
     def _read(self, name: str, stream: IO[bytes], log: Path) -> None:
-        with log.open("wb") as file:
+        with stream, log.open("wb") as file:
             for raw in stream:
                 file.write(raw)
                 file.flush()
                 line = raw.decode(errors="replace").rstrip()
                 if any(mark in line for mark in ("[WARN]", "[ERROR]", "[FATAL]", "error:")):
                     self._on_line(f"[{name}] {line}")
+
+
+def _signal(child: _Child, number: signal.Signals, killed: list[str]) -> None:
+    """Signals a process that has not ended; notes its name if that kills it."""
+    if child.process.poll() is not None:
+        return
+    if number == signal.SIGKILL:
+        killed.append(child.spec.name)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.process.pid, number)
+
+
+def _wait(child: _Child, deadline_s: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.process.wait(max(0.0, deadline_s - time.monotonic()))
 
 
 def find_executable(package: str, executable: str) -> Path:

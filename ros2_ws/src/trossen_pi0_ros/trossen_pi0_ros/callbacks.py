@@ -17,6 +17,9 @@ class CallbackThread:
     Not on an EventsExecutor: in rclpy 7.1 its ``spin`` without a time limit answers nothing, it
     turns a pending await into a busy loop, and it refuses coroutines as service callbacks.
 
+    Where the node has a ``callback_period_s``, one callback at most is run in each such time [s],
+    which saves the wake-ups between: for a node with one busy topic, of which it wants the newest.
+
     Attributes:
         failure: what a callback raised, which has ended the thread.
     """
@@ -39,6 +42,7 @@ class CallbackThread:
         self._node = node
         self._first = first
         self._on_end = on_end
+        self._period_s: float = getattr(node, "callback_period_s", 0.0)
         self._stopping = threading.Event()
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
@@ -81,7 +85,11 @@ class CallbackThread:
             if self._first and not self._first():
                 return
             while not self._stopping.is_set():
-                self._executor.spin_once()
+                if self._period_s:
+                    self._stopping.wait(self._period_s)
+                    self._executor.spin_once(timeout_sec=0.0)
+                else:
+                    self._executor.spin_once()
         except ExternalShutdownException:
             return
         except BaseException as error:  # noqa: BLE001 - any end of this thread is told its owner

@@ -2,6 +2,9 @@
 
 import os
 import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import rclpy
@@ -30,6 +33,20 @@ SERIALS = [
 ]
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes ROS find a package of this name, with nothing in it."""
+    packages = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    packages.mkdir(parents=True)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
+
+    def make(package: str) -> None:
+        (packages / package).touch()
+        (tmp_path / "share" / package).mkdir()
+
+    return make
+
+
 def specs(*words):
     return {s.name: s for s in node_specs(arguments(*words))}
 
@@ -45,7 +62,7 @@ def single(*words):
 
 def test_simulation_is_the_default():
     nodes = specs()
-    assert list(nodes) == ["sim", "arm_controller", "policy"]
+    assert list(nodes) == ["sim", "arm_controller", "policy", "robot_description"]
     assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["policy"].parameters["backend"] == "expert"
@@ -62,6 +79,7 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
         "cam_right_wrist",
         "arm_controller",
         "policy",
+        "robot_description",
     ]
     camera = nodes["cam_left_wrist"]
     assert (camera.package, camera.executable) == ("realsense2_camera", "realsense2_camera_node")
@@ -137,12 +155,13 @@ def test_users_parameters_come_after_the_shipped_ones(tmp_path):
 
 
 def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
-    assert [node.ending_s for node in specs().values()] == [0.0, 0.0, 0.0]
+    assert {node.ending_s for node in specs().values()} == {0.0}
     nodes = specs("shutdown_pose:=staged")
     assert {name: node.ending_s for name, node in nodes.items()} == {
         "sim": 0.0,
         "arm_controller": 4.0,
         "policy": 0.0,
+        "robot_description": 0.0,
     }
     file = tmp_path / "mine.yaml"
     file.write_text(
@@ -159,7 +178,7 @@ def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
 
 
 def test_a_single_arm_has_seven_joints_and_its_own_wrist():
-    nodes = single("sim:=false", "arm:=left", *SERIALS[:3])
+    nodes = single("sim:=false", "arm:=left", "description:=false", *SERIALS[:3])
     assert list(nodes) == ["cam_high", "cam_low", "cam_left_wrist", "arm_controller", "policy"]
     arms = nodes["arm_controller"].parameters
     assert arms["arm_addresses"] == ("192.168.1.5",)
@@ -185,16 +204,8 @@ def test_a_single_arm_in_simulation_leaves_the_other_alone():
     assert LeaderArmsParameters(**leaders.parameters).follower_prefixes == ("follower_right_",)
 
 
-@pytest.fixture
-def aggregator(tmp_path, monkeypatch):
-    """An installed diagnostic_aggregator, as far as the ament index tells."""
-    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
-    index.mkdir(parents=True)
-    (index / "diagnostic_aggregator").touch()
-    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
-
-
-def test_diagnostics_are_grouped_where_the_aggregator_is_installed(aggregator):
+def test_diagnostics_are_grouped_where_the_aggregator_is_installed(install):
+    install("diagnostic_aggregator")
     nodes = specs()
     node = nodes["diagnostic_aggregator"]
     assert (node.package, node.executable) == ("diagnostic_aggregator", "aggregator_node")
@@ -236,6 +247,48 @@ def test_each_entry_of_the_nodes_belongs_to_one_group():
         assert found == [path], name
 
 
+def test_the_robot_is_described_from_the_simulation_s_model():
+    node = specs()["robot_description"]
+    assert (node.package, node.executable) == ("trossen_pi0_description", "description_node")
+    assert [path.name for path in node.parameter_files] == ["robot_description.yaml"]
+    assert node.parameters == {"source": "model", "optical_frames": True}
+    assert not node.required
+    assert "robot_description" not in specs("description:=false")
+    with pytest.raises(ParameterError, match="urdf_file: only for the robot's description"):
+        specs("description:=false", "urdf_file:=x.urdf")
+
+
+def test_real_cameras_publish_their_own_frames():
+    node = specs("sim:=false", "urdf_file:=/kit.urdf", *SERIALS)["robot_description"]
+    assert node.parameters == {
+        "source": "model",
+        "optical_frames": False,
+        "urdf_file": "/kit.urdf",
+    }
+
+
+def test_the_vendor_s_description_is_taken_for_the_real_kit(install):
+    install("trossen_arm_description")
+    real = specs("sim:=false", *SERIALS)["robot_description"]
+    assert real.parameters["source"] == "trossen_arm_description"
+    assert specs()["robot_description"].parameters["source"] == "model"
+
+
+def test_robot_state_publisher_is_taken_where_it_is_installed(install):
+    install("robot_state_publisher")
+    nodes = specs("sim:=false", *SERIALS)
+    assert "robot_description" not in nodes
+    node = nodes["robot_state_publisher"]
+    assert node.package == node.executable == "robot_state_publisher"
+    assert not node.required
+    assert set(node.parameters) == {"robot_description", "publish_frequency"}
+    links = {link.get("name") for link in ET.fromstring(node.parameters["robot_description"])}
+    assert {"follower_right_link_6", "cam_low_link"} <= links
+    assert "cam_low_color_optical_frame" not in links
+    with pytest.raises(ParameterError, match=r"cannot read /nowhere.*description:=false"):
+        specs("urdf_file:=/nowhere")
+
+
 def test_rviz_may_be_closed_without_ending_the_suite():
     rviz = specs("rviz:=true")["rviz"]
     assert not rviz.required
@@ -248,7 +301,7 @@ def test_runs_are_recorded_only_when_asked_for():
     nodes = specs(
         "record:=true", "episodes_dir:=/data/kit", "image_compression:=jpeg", "cam_low_topic:=/low"
     )
-    assert list(nodes) == ["sim", "arm_controller", "policy", "recorder"]
+    assert "recorder" in nodes
     recorder = nodes["recorder"]
     assert (recorder.package, recorder.executable) == ("trossen_pi0_data", "recorder_node")
     assert [path.name for path in recorder.parameter_files] == ["recorder.yaml"]

@@ -11,6 +11,7 @@ import pytest
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import (
     ArmControllerParameters,
+    DescriptionParameters,
     LeaderArmsParameters,
     PolicyParameters,
     ReplayParameters,
@@ -23,6 +24,7 @@ from trossen_pi0_core.parameters import (
 
 CLASSES = (
     ArmControllerParameters,
+    DescriptionParameters,
     LeaderArmsParameters,
     PolicyParameters,
     ReplayParameters,

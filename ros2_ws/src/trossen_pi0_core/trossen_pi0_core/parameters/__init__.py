@@ -1,6 +1,7 @@
 """Parameters of the nodes: one frozen, checked dataclass each."""
 
 from trossen_pi0_core.parameters.arm_controller import ArmControllerParameters
+from trossen_pi0_core.parameters.description import DescriptionParameters
 from trossen_pi0_core.parameters.leader_arms import LeaderArmsParameters
 from trossen_pi0_core.parameters.policy import PolicyParameters
 from trossen_pi0_core.parameters.recorder import RecorderParameters
@@ -10,6 +11,7 @@ from trossen_pi0_core.parameters.spec import ParameterSpec, Value, from_values, 
 
 __all__ = [
     "ArmControllerParameters",
+    "DescriptionParameters",
     "LeaderArmsParameters",
     "ParameterSpec",
     "PolicyParameters",

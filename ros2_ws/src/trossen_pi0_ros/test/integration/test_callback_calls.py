@@ -24,6 +24,10 @@ def callbacks():
         rclpy.shutdown()
 
 
+class PacedNode(Node):
+    callback_period_s = 0.02
+
+
 def result(future, timeout_s=10.0):
     deadline = time.monotonic() + timeout_s
     while not future.done():
@@ -51,3 +55,18 @@ def test_calls_do_not_run_together(callbacks):
     futures = [callbacks.call(lambda i=i: note(i)) for i in range(50)]
     assert [result(f) for f in futures] == list(range(50))
     assert max(most) == 1
+
+
+def test_a_node_with_a_period_runs_one_callback_in_each():
+    with domain_id() as domain:
+        rclpy.init(domain_id=domain)
+        node = PacedNode("paced")
+        thread = CallbackThread(node)
+        begun_s = time.monotonic()
+        thread.start()
+        futures = [thread.call(time.monotonic) for _ in range(10)]
+        ended_s = sorted(float(result(future) or 0.0) - begun_s for future in futures)
+        thread.stop()
+        node.destroy_node()
+        rclpy.shutdown()
+    assert all(end_s >= 0.02 * (i + 1) for i, end_s in enumerate(ended_s))

@@ -1,0 +1,1 @@
+"""Robot description: the kit as a URDF, made from the model that the simulation runs."""

@@ -15,7 +15,8 @@ ARG ROS_PACKAGES="\
     ros-jazzy-rmw-fastrtps-cpp ros-jazzy-robot-state-publisher ros-jazzy-ros2launch \
     ros-jazzy-rosbag2 ros-jazzy-rosbag2-storage-mcap ros-jazzy-rosgraph-msgs \
     ros-jazzy-rosidl-default-generators ros-jazzy-rosidl-default-runtime ros-jazzy-sensor-msgs \
-    ros-jazzy-std-msgs ros-jazzy-std-srvs"
+    ros-jazzy-std-msgs ros-jazzy-std-srvs ros-jazzy-tf2-msgs ros-jazzy-visualization-msgs \
+    ros-jazzy-xacro"
 RUN apt-get update && \
     apt-get install --yes --no-install-recommends \
     ca-certificates libegl1 libgl1 libgl1-mesa-dri ${ROS_PACKAGES} && \

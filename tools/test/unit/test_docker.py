@@ -291,8 +291,8 @@ def test_robot_sends_nothing_to_the_arms_unless_told() -> None:
     assert robot(MODE="autonomous")["mode"] == "autonomous"
     assert robot(POLICY_HOST="gpu-server")["policy_host"] == "gpu-server"
     names = [node.name for node in node_specs(robot())]
-    assert names[-2:] == ["arm_controller", "policy"]
-    assert len(names) == 6
+    assert names[-4:] == ["arm_controller", "policy", "robot_description", "monitor"]
+    assert len(names) == 8
 
 
 def test_training_has_a_config_by_default() -> None:

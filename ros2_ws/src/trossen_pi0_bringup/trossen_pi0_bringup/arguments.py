@@ -16,6 +16,7 @@ from trossen_pi0_core.parameters import (
     ArmControllerParameters,
     DescriptionParameters,
     LeaderArmsParameters,
+    MonitorParameters,
     ParameterSpec,
     PolicyParameters,
     RecorderParameters,
@@ -27,7 +28,7 @@ from trossen_pi0_core.parameters import (
 
 ARM_CONTROLLER, POLICY, SIM = "arm_controller", "policy", "sim"
 LEADER_ARMS, SIM_LEADERS, RECORDER = "leader_arms", "sim_leaders", "recorder"
-REPLAY, DESCRIPTION = "replay", "robot_description"
+REPLAY, DESCRIPTION, MONITOR = "replay", "robot_description", "monitor"
 """Names of the suite's nodes, which are also those of their YAML files."""
 
 NODE_PARAMETERS = {
@@ -39,6 +40,7 @@ NODE_PARAMETERS = {
     RECORDER: RecorderParameters,
     REPLAY: ReplayParameters,
     DESCRIPTION: DescriptionParameters,
+    MONITOR: MonitorParameters,
 }
 
 
@@ -198,6 +200,7 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
         "description", True, "Publishes the robot's description and its frames, for viewers."
     ),
     _parameter(DESCRIPTION, "urdf_file"),
+    own_argument("monitor", True, "Draws plans, paths and status for RViz and Foxglove."),
     own_argument("rviz", False, "Opens RViz."),
     own_argument("record", False, "Records every run of the policy as an episode."),
     _parameter(RECORDER, "episodes_dir"),

@@ -13,6 +13,7 @@ from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
 from typing_extensions import override
 
 from trossen_pi0_bringup.operator_node import OUTCOMES, OperatorNode, Watch
@@ -21,7 +22,13 @@ from trossen_pi0_bringup.supervisor import StackError
 from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_core.errors import ImageError
 from trossen_pi0_msgs.action import MoveTo, RunPolicy
-from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
+from trossen_pi0_msgs.msg import (
+    ActionChunk,
+    ControllerStatus,
+    GroundTruth,
+    PolicyStatus,
+    SimStatus,
+)
 from trossen_pi0_policy.state import PREPARING
 from trossen_pi0_ros.convert import image_to_rgb
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
@@ -67,7 +74,11 @@ class EpisodeResult:
 
 
 class EpisodeRunner(OperatorNode):
-    """Runs one episode after the other."""
+    """Runs one episode after the other.
+
+    Attributes:
+        description: URDF of the robot; empty: none has come.
+    """
 
     def __init__(self, image_topics: dict[str, str]) -> None:
         """Joins the ROS graph.
@@ -76,6 +87,7 @@ class EpisodeRunner(OperatorNode):
             image_topics: camera name -> topic, for the video.
         """
         super().__init__("episode_runner")
+        self.description = ""
         self._recording = EpisodeRecording(changed=self.changed)
         self._video: MosaicVideo | None = None
         self._subscribe()
@@ -108,6 +120,8 @@ class EpisodeRunner(OperatorNode):
         subscribe(ControllerStatus, "/arm_controller/status", self._on_controller, STATUS)
         subscribe(PolicyStatus, "/policy/status", self._on_policy, STATUS)
         subscribe(SimStatus, "/sim/status", self._on_sim, STATUS)
+        subscribe(GroundTruth, "/sim/ground_truth", self._on_truth, STATUS)
+        subscribe(String, "/robot_description", self._on_description, STATUS)
 
     def _on_command(self, message: JointState) -> None:
         self._recording.add_command(message)
@@ -126,6 +140,12 @@ class EpisodeRunner(OperatorNode):
 
     def _on_sim(self, message: SimStatus) -> None:
         self._recording.add_sim(message)
+
+    def _on_truth(self, message: GroundTruth) -> None:
+        self._recording.add_truth(message)
+
+    def _on_description(self, message: String) -> None:
+        self.description = message.data
 
     def begin_video(self, video: MosaicVideo) -> None:
         """Subscribes to the cameras and feeds the video until ``end_video``."""

@@ -58,7 +58,12 @@ def cameras_of(arguments: Arguments) -> tuple[str, ...]:
 def camera_topics(arguments: Arguments) -> dict[str, str]:
     """Camera name -> image topic, of the cameras that are used."""
     used = cameras_of(arguments)
-    return {c: arguments[f"{c}_topic"] or f"/{c}/color/image_raw" for c in used}
+    return {c: arguments[f"{c}_topic"] or picture_topic(c) for c in used}
+
+
+def picture_topic(camera: str) -> str:
+    """Where a camera's pictures come unless the arguments say otherwise."""
+    return f"/{camera}/color/image_raw"
 
 
 def arm_addresses(arguments: Arguments) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from trossen_pi0_bringup.arguments import (
     ARM_CONTROLLER,
     DESCRIPTION,
     LEADER_ARMS,
+    MONITOR,
     POLICY,
     RECORDER,
     SIM,
@@ -28,9 +29,11 @@ from trossen_pi0_bringup.kit import (
     arm_addresses,
     arm_parameters,
     camera_parameters,
+    camera_topics,
     cameras_of,
     is_single,
     leader_addresses,
+    picture_topic,
 )
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
@@ -115,9 +118,12 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
     if arguments["record"]:
         nodes.append(recorder_node(arguments))
     nodes += _description(arguments)
+    if arguments["monitor"]:
+        monitor = suite_node(arguments, MONITOR, "trossen_pi0_monitor", "monitor_node", {})
+        nodes.append(replace(monitor, required=False))
     if arguments["rviz"]:
-        layout = str(shipped("rviz", "bimanual.rviz"))
-        nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=("-d", layout), required=False))
+        words = ("-d", str(shipped("rviz", "bimanual.rviz")), *_remapped_pictures(arguments))
+        nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=words, required=False))
     return nodes + _aggregator(arguments, {node.name for node in nodes})
 
 
@@ -152,6 +158,13 @@ def node_values(spec: NodeSpec) -> dict[str, Any]:
     for path in spec.parameter_files:
         values.update(_values(path, spec.name))
     return {**values, **spec.parameters}
+
+
+def _remapped_pictures(arguments: Arguments) -> tuple[str, ...]:
+    """Words that have a viewer with a fixed layout hear the named image topics."""
+    rules = {picture_topic(c): topic for c, topic in camera_topics(arguments).items()}
+    moved = [("-r", f"{usual}:={topic}") for usual, topic in rules.items() if usual != topic]
+    return ("--ros-args", *(word for rule in moved for word in rule)) if moved else ()
 
 
 def suite_node(

@@ -50,6 +50,10 @@ class OperatorNode:
         self._run = ActionClient(self.node, RunPolicy, "/policy/run")
         self._callbacks = CallbackThread(self.node)
 
+    def now_ns(self) -> int:
+        """ROS time [ns]."""
+        return self.node.get_clock().now().nanoseconds
+
     def listen(self) -> None:
         """Begins to run callbacks."""
         self._callbacks.start()

@@ -41,7 +41,7 @@ RECORD_EXPERT_ARGUMENTS = (
     *(
         argument
         for argument in SIM_ARGUMENTS
-        if argument.name not in ("episodes", "video", "variant", "record")
+        if argument.name not in ("episodes", "video", "scene", "variant", "record")
     ),
     own_argument("record", False, "Not for this command, which records by itself."),
     own_argument("episodes", 50, "How many episodes, with seeds from `seed` on.", low=1, high=1e6),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +11,13 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 
 from trossen_pi0_core.joints import select_joints
-from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus, PolicyStatus, SimStatus
+from trossen_pi0_msgs.msg import (
+    ActionChunk,
+    ControllerStatus,
+    GroundTruth,
+    PolicyStatus,
+    SimStatus,
+)
 from trossen_pi0_ros.convert import time_ns
 
 
@@ -54,24 +61,28 @@ class EpisodeRecording:
         commands: what was sent to the arms.
         measured: what the arms reported.
         chunks: publication time, first row's time and id of each chunk [ns].
+        plans: the newest two chunks with rows, the newest last.
         overheads_s: by chunk id, oldest picture to publication without the inference [s].
         inferences_s: by chunk id, latency of the inference [s].
         real_time_factors: of the simulation, one a status.
         controller: last status of the arm controller.
         policy: last status of the policy.
         sim: last status of the simulation.
+        truth: last true state of the simulated world.
     """
 
     begun_ns: int = 0
     commands: Series = field(default_factory=Series)
     measured: Series = field(default_factory=Series)
     chunks: list[tuple[int, int, int]] = field(default_factory=list)
+    plans: deque[ActionChunk] = field(default_factory=lambda: deque[ActionChunk](maxlen=2))
     overheads_s: dict[int, float] = field(default_factory=dict)
     inferences_s: dict[int, float] = field(default_factory=dict)
     real_time_factors: list[float] = field(default_factory=list)
     controller: ControllerStatus | None = None
     policy: PolicyStatus | None = None
     sim: SimStatus | None = None
+    truth: GroundTruth | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -87,6 +98,7 @@ class EpisodeRecording:
                 commands=self.commands.copy(),
                 measured=self.measured.copy(),
                 chunks=list(self.chunks),
+                plans=self.plans.copy(),
                 overheads_s=dict(self.overheads_s),
                 inferences_s=dict(self.inferences_s),
                 real_time_factors=list(self.real_time_factors),
@@ -109,6 +121,7 @@ class EpisodeRecording:
             published, first = time_ns(message.header.stamp), time_ns(message.t_first)
             with self.changed:
                 self.chunks.append((published, first, message.chunk_id))
+                self.plans.append(message)
 
     def add_sim(self, message: SimStatus) -> None:
         """Takes the state of the simulation and wakes who waits for it."""
@@ -118,6 +131,13 @@ class EpisodeRecording:
             self.sim = message
             self.real_time_factors.append(message.real_time_factor)
             self.changed.notify_all()
+
+    def add_truth(self, message: GroundTruth) -> None:
+        """Takes the true state of the simulated world."""
+        if time_ns(message.header.stamp) < self.begun_ns:
+            return  # of the episode before
+        with self.changed:
+            self.truth = message
 
     def add_policy(self, message: PolicyStatus) -> None:
         """Takes the state of the policy and wakes who waits for it."""

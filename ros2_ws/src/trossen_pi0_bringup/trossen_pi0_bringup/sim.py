@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, own_argument
@@ -17,8 +18,10 @@ from trossen_pi0_bringup.kit import ARMS, BOTH, camera_topics, cameras_of
 from trossen_pi0_bringup.progress import Progress, describe_result
 from trossen_pi0_bringup.report import episode_summary, plot_joints, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
+from trossen_pi0_bringup.scene_moment import Moment, MomentKeeper
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand
 from trossen_pi0_bringup.video import MosaicVideo
+from trossen_pi0_core.errors import TrossenPi0Error
 
 SIM_ARGUMENTS = (
     *LAUNCH_ARGUMENTS,
@@ -38,6 +41,7 @@ SIM_ARGUMENTS = (
         high=3600.0,
     ),
     own_argument("video", True, "Writes a video of the cameras."),
+    own_argument("scene", True, "Writes a picture of the kit with its planned gripper paths."),
     own_argument("run_dir", "", "Folder for the results; empty: runs/<date and time>."),
 )
 """Arguments of ``make sim``: those of the launch file and its own."""
@@ -90,8 +94,12 @@ def _episode(
     if video:
         runner.begin_video(video)
 
+    keeper = MomentKeeper()
+
     def watch() -> None:
         run.watch()
+        if run.arguments["scene"]:
+            keeper.look(runner.recording, runner.now_ns())
         caption = progress.tick(seed)
         if video:
             video.caption = caption
@@ -104,7 +112,23 @@ def _episode(
         runner.end_video()
     verdict = "success" if result.success else f"failure: {result.reason}"
     plot_joints(result.recording, folder / "joints.png", f"seed {seed}, {verdict}")
+    if keeper.best is not None:
+        title = f"seed {seed}, {keeper.best.elapsed_s(result.recording):.1f} s"
+        _draw_scene(run, keeper.best, runner.description, folder / "scene.png", title)
     return result
+
+
+def _draw_scene(run: StackCommand, moment: Moment, urdf: str, path: Path, title: str) -> None:
+    """Renders a picture, when the episode is over: it takes the processor for a second or two."""
+    from trossen_pi0_bringup.scene_picture import draw_scene
+
+    if not urdf:
+        run.say(f"no {path.name}: no /robot_description has come", "yellow")
+        return
+    try:
+        draw_scene(moment, urdf, path, title)
+    except TrossenPi0Error as error:
+        run.say(f"no {path.name}: {error}", "yellow")
 
 
 def episode_passed(arguments: Arguments, summary: dict[str, Any]) -> bool:

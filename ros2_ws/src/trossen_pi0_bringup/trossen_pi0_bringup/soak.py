@@ -49,7 +49,7 @@ _REST_S = 1.0
 _IDLE_TIMEOUT_S = 10.0
 
 SOAK_ARGUMENTS = (
-    *(a for a in SIM_ARGUMENTS if a.name not in ("episodes", "video")),
+    *(a for a in SIM_ARGUMENTS if a.name not in ("episodes", "video", "scene")),
     own_argument(
         "minutes", 60.0, "How long episodes are begun [min].", low=0.05, high=7 * 24 * 60.0
     ),

@@ -31,7 +31,11 @@ from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.qos import STATUS
 
 TELEOP_ARGUMENTS = (
-    *(a for a in SIM_ARGUMENTS if a.name not in ("episodes", "video", "max_duration_s", "teleop")),
+    *(
+        a
+        for a in SIM_ARGUMENTS
+        if a.name not in ("episodes", "video", "scene", "max_duration_s", "teleop")
+    ),
     own_argument("teleop", True, "Always true here."),
     own_argument(
         "duration_s", 60.0, "How long the followers follow [s]; 0: until Ctrl-C.", low=0.0, high=1e6

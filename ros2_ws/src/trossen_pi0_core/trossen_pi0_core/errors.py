@@ -37,6 +37,10 @@ class JointError(TrossenPi0Error, ValueError):
     """Joint names or values do not fit the robot."""
 
 
+class DescriptionError(TrossenPi0Error, ValueError):
+    """A robot cannot be described, or a description is not what it should be."""
+
+
 class BackendError(TrossenPi0Error):
     """A policy backend cannot answer."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_core.errors import DescriptionError
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -20,10 +20,6 @@ Rgba = tuple[float, float, float, float]
 FIXED, REVOLUTE, PRISMATIC = "fixed", "revolute", "prismatic"
 
 _GIMBAL_LOCK = 1e-9
-
-
-class DescriptionError(TrossenPi0Error):
-    """A robot cannot be described, or a description is not what it should be."""
 
 
 @dataclass(frozen=True)

@@ -141,12 +141,12 @@ class World:
         self._targets[arm] = (
             self.snapshot.positions[arm * JOINTS_PER_ARM :][:JOINTS_PER_ARM].copy()
             if positions is None
-            else _checked(positions, JOINTS_PER_ARM)
+            else checked_positions(positions, JOINTS_PER_ARM)
         )
 
     def command_both(self, positions: ArrayLike) -> None:
         """Sets the targets of both arms, shape (14,), left arm first; see ``command``."""
-        targets = _checked(positions, len(JOINT_NAMES))
+        targets = checked_positions(positions, len(JOINT_NAMES))
         for arm in range(len(ARMS)):
             self.command(arm, targets[arm * JOINTS_PER_ARM :][:JOINTS_PER_ARM])
 
@@ -216,7 +216,7 @@ class World:
         Raises:
             JointError: wrong count, or values that are not finite.
         """
-        joints = _checked(positions, len(JOINT_NAMES))
+        joints = checked_positions(positions, len(JOINT_NAMES))
         object_pose = self._data.qpos[self._object_qpos].copy()
         mujoco.mj_resetData(self.model, self._data)
         self._data.time = self._ticks * TICK_S
@@ -320,7 +320,12 @@ class World:
             data.qvel[self._object_dof] = 0.0
 
 
-def _checked(positions: ArrayLike | Sequence[float], count: int) -> Array:
+def checked_positions(positions: ArrayLike | Sequence[float], count: int) -> Array:
+    """Joint positions as an array of their own, shape (count,).
+
+    Raises:
+        JointError: another count, or values that are not finite.
+    """
     array = np.array(positions, dtype=np.float64)
     if array.shape != (count,) or not np.isfinite(array).all():
         raise JointError(f"need {count} finite joint positions, got {array.tolist()}")

@@ -62,7 +62,7 @@ def single(*words):
 
 def test_simulation_is_the_default():
     nodes = specs()
-    assert list(nodes) == ["sim", "arm_controller", "policy", "robot_description"]
+    assert list(nodes) == ["sim", "arm_controller", "policy", "robot_description", "monitor"]
     assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.3")
     assert nodes["policy"].parameters["backend"] == "expert"
@@ -80,6 +80,7 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
         "arm_controller",
         "policy",
         "robot_description",
+        "monitor",
     ]
     camera = nodes["cam_left_wrist"]
     assert (camera.package, camera.executable) == ("realsense2_camera", "realsense2_camera_node")
@@ -162,6 +163,7 @@ def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
         "arm_controller": 4.0,
         "policy": 0.0,
         "robot_description": 0.0,
+        "monitor": 0.0,
     }
     file = tmp_path / "mine.yaml"
     file.write_text(
@@ -179,7 +181,9 @@ def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
 
 def test_a_single_arm_has_seven_joints_and_its_own_wrist():
     nodes = single("sim:=false", "arm:=left", "description:=false", *SERIALS[:3])
-    assert list(nodes) == ["cam_high", "cam_low", "cam_left_wrist", "arm_controller", "policy"]
+    names = ["cam_high", "cam_low", "cam_left_wrist", "arm_controller", "policy"]
+    assert list(nodes)[: len(names)] == names
+    assert "cam_right_wrist" not in nodes
     arms = nodes["arm_controller"].parameters
     assert arms["arm_addresses"] == ("192.168.1.5",)
     assert ArmControllerParameters(**arms).joint_map.size == 7
@@ -294,6 +298,9 @@ def test_rviz_may_be_closed_without_ending_the_suite():
     assert not rviz.required
     assert rviz.arguments[0] == "-d"
     assert rviz.arguments[1].endswith("bimanual.rviz")
+    assert len(rviz.arguments) == 2
+    renamed = specs("rviz:=true", "cam_low_topic:=/low")["rviz"]
+    assert renamed.arguments[2:] == ("--ros-args", "-r", "/cam_low/color/image_raw:=/low")
 
 
 def test_runs_are_recorded_only_when_asked_for():
@@ -317,3 +324,11 @@ def test_runs_are_recorded_only_when_asked_for():
         ),
     }
     assert recorder.ending_s == 10.0
+
+
+def test_the_monitor_may_end_or_be_left_out():
+    monitor = specs()["monitor"]
+    assert (monitor.package, monitor.executable) == ("trossen_pi0_monitor", "monitor_node")
+    assert not monitor.required
+    assert [path.name for path in monitor.parameter_files] == ["monitor.yaml"]
+    assert "monitor" not in specs("monitor:=false")

@@ -16,11 +16,24 @@ import av
 import numpy as np
 import psutil
 import pytest
+import rclpy
 import websockets.sync.server
 from domain_coordinator import domain_id
 from openpi_client import msgpack_numpy
+from PIL import Image
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 
 from fixtures.checkpoints import write_seeded_checkpoint
+from fixtures.layouts import TOPIC_TYPES, all_topics, rviz_topics
 from trossen_pi0_core.joints import JointMap
 
 PICTURES = ["camera_width:=160", "camera_height:=120", "camera_fps:=15"]
@@ -42,6 +55,7 @@ class Stack:
                     "trossen_pi0_bringup.sim",
                     f"run_dir:={folder}",
                     "video:=false",
+                    "scene:=false",
                     *ARMS,
                     *PICTURES,
                     *words,
@@ -90,6 +104,34 @@ def start(tmp_path):
                 stack.process.wait(10)
 
 
+def assert_layouts_fit(domain):
+    """Each topic of the shipped layouts is published with its type, and RViz can hear its own."""
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = Node("viewer", context=context)
+    try:
+        deadline = time.monotonic() + 30.0
+        while missing := {t for t in all_topics() if not node.get_publishers_info_by_topic(t)}:
+            assert time.monotonic() < deadline, f"nobody publishes {sorted(missing)}"
+            time.sleep(0.05)
+        for topic in all_topics():
+            for publisher in node.get_publishers_info_by_topic(topic):
+                assert publisher.topic_type == TOPIC_TYPES[topic], topic
+        for wanted in rviz_topics():
+            asked = QoSProfile(
+                depth=wanted.depth,
+                reliability=ReliabilityPolicy[wanted.reliability.upper().replace(" ", "_")],
+                durability=DurabilityPolicy[wanted.durability.upper().replace(" ", "_")],
+                liveliness=LivelinessPolicy.AUTOMATIC,
+            )
+            for publisher in node.get_publishers_info_by_topic(wanted.topic):
+                fits, why = qos_check_compatible(publisher.qos_profile, asked)
+                assert fits == QoSCompatibility.OK, f"{wanted.topic}: {why}"
+    finally:
+        node.destroy_node()
+        context.shutdown()
+
+
 def assert_all_gone(processes, timeout_s=1.0):
     _, alive = psutil.wait_procs(processes, timeout_s)
     assert not alive, alive
@@ -97,10 +139,11 @@ def assert_all_gone(processes, timeout_s=1.0):
 
 @pytest.mark.timeout(180)
 def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
-    stack = start("seed:=3", "video:=true")
+    stack = start("seed:=3", "video:=true", "scene:=true")
     stack.wait_for("stack ready")
     nodes = stack.nodes()
     assert len(nodes) >= 3
+    assert_layouts_fit(stack.domain)
     status = stack.wait(120)
     assert status == 0, stack.text()
     assert_all_gone(nodes)
@@ -118,6 +161,11 @@ def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
     for tile in (middle[:240, :320], middle[:240, 320:], middle[240:, :320], middle[240:, 320:]):
         assert tile.std() > 10  # each camera shows something
     assert (tmp_path / "joints.png").stat().st_size > 20_000
+    with Image.open(tmp_path / "scene.png") as scene:
+        assert scene.size == (1280, 720)
+        picture = np.asarray(scene.convert("RGB")).astype(int)
+    red, green, blue = np.moveaxis(picture[:, 400:], 2, 0)  # right of status and legend
+    assert ((green > 180) & (red < 90) & (blue < 140)).sum() > 40  # the newest plan
 
 
 def test_ctrl_c_ends_everything_within_five_seconds(start):

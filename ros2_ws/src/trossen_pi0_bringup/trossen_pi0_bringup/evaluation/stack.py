@@ -45,7 +45,7 @@ from trossen_pi0_msgs.msg import ControllerStatus
 from trossen_pi0_sim.progress import Stage
 
 _START_POSE = "staged"
-_OTHERS = ("episodes", "video", "variant", "seed", "mode", "teleop")
+_OTHERS = ("episodes", "video", "scene", "variant", "seed", "mode", "teleop")
 
 EVALUATION_ARGUMENTS = (
     *(argument for argument in SIM_ARGUMENTS if argument.name not in _OTHERS),

@@ -3,6 +3,7 @@
 from trossen_pi0_core.parameters.arm_controller import ArmControllerParameters
 from trossen_pi0_core.parameters.description import DescriptionParameters
 from trossen_pi0_core.parameters.leader_arms import LeaderArmsParameters
+from trossen_pi0_core.parameters.monitor import MonitorParameters
 from trossen_pi0_core.parameters.policy import PolicyParameters
 from trossen_pi0_core.parameters.recorder import RecorderParameters
 from trossen_pi0_core.parameters.replay import ReplayParameters
@@ -13,6 +14,7 @@ __all__ = [
     "ArmControllerParameters",
     "DescriptionParameters",
     "LeaderArmsParameters",
+    "MonitorParameters",
     "ParameterSpec",
     "PolicyParameters",
     "RecorderParameters",

@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop doctor soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -34,6 +34,9 @@ record-expert: setup  ## record the scripted expert in simulation: make record-e
 
 teleop: setup  ## simulated leader arms lead the simulated kit: make teleop ARGS="duration_s:=20"
 	@exec tools/run python -m trossen_pi0_bringup.teleop $(ARGS)
+
+doctor: setup  ## look at arms, cameras, server, disk before a run: make doctor ARGS="sim:=false ..."
+	@exec tools/run python -m trossen_pi0_bringup.doctor $(ARGS)
 
 soak: setup  ## run the simulated kit for an hour and watch for leaks: make soak ARGS="minutes:=60"
 	@exec tools/run python -m trossen_pi0_bringup.soak $(ARGS)

@@ -19,6 +19,7 @@ setup(
         (f"share/{PACKAGE}/rviz", glob("rviz/*.rviz")),
         (f"share/{PACKAGE}/layouts", glob("layouts/*")),
     ],
+    entry_points={"console_scripts": ["doctor = trossen_pi0_bringup.doctor.command:main"]},
     python_requires=">=3.10",
     install_requires=[
         "matplotlib",

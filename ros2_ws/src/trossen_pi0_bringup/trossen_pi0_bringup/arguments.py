@@ -170,6 +170,13 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
         )
         for camera in CAMERAS
     ),
+    _parameter(
+        POLICY,
+        "cameras",
+        choices=CAMERAS,
+        description="Cameras that are used, such as 'cam_high,cam_right_wrist'.",
+        default="all; with one arm, all but the other arm's wrist",
+    ),
     own_argument("camera_model", "d405", "Model of the real cameras.", choices=("d405", "d435")),
     own_argument(
         "camera_profile", "640x480x30", "Width x height x rate of the real cameras' colour."
@@ -181,6 +188,13 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
     _parameter(SIM, "camera_fps", sets="fps"),
     own_argument(
         "params_file", "", "YAML file with parameters of any node, over the shipped ones."
+    ),
+    own_argument(
+        "diagnostics",
+        "auto",
+        "Groups /diagnostics for rqt_robot_monitor; 'auto': where diagnostic_aggregator is "
+        "installed.",
+        choices=("auto", "true", "false"),
     ),
     own_argument(
         "description", True, "Publishes the robot's description and its frames, for viewers."
@@ -247,6 +261,8 @@ def parse_text(spec: ParameterSpec, text: str) -> Any:
         raise ParameterError(f"{spec.name}: cannot read {text!r}: {error}") from error
     if spec.type is float and str(text).strip().lower() in ("nan", ".nan"):
         value = float("nan")
+    if spec.type is str and isinstance(value, str):  # a list without brackets
+        value = [word.strip() for word in value.split(",") if word.strip()]
     return spec.check(value)
 
 

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from trossen_pi0_bringup.arguments import Arguments, parse_command_line
 from trossen_pi0_bringup.episodes import EpisodeResult, EpisodeRunner
-from trossen_pi0_bringup.nodes import camera_topics, node_specs
+from trossen_pi0_bringup.kit import camera_topics
+from trossen_pi0_bringup.nodes import node_specs
 from trossen_pi0_bringup.report import write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
 from trossen_pi0_bringup.sim import SIM_ARGUMENTS

@@ -79,7 +79,9 @@ def launch_description(
 
 def _declare(argument: Argument) -> DeclareLaunchArgument:
     """Shows the default; only arguments that were named are passed on to the nodes."""
-    said, choices = argument.spec.description, argument.spec.choices
+    said = argument.spec.description
+    # Of a list each item is one of them, which the launch system cannot check.
+    choices = () if argument.spec.is_list else argument.spec.choices
     if argument.default:
         return DeclareLaunchArgument(
             argument.name,
@@ -111,6 +113,7 @@ def _start(spec: NodeSpec) -> list[object]:
         namespace="",
         parameters=[*(str(path) for path in spec.parameter_files), _typed(spec.parameters)],
         arguments=list(spec.arguments),
+        remappings=list(spec.remappings),
         output="screen",
         emulate_tty=True,
         sigterm_timeout=f"{2.0 + spec.ending_s:g}",

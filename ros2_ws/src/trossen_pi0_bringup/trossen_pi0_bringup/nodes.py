@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 
+from trossen_pi0_bringup import cameras
 from trossen_pi0_bringup.arguments import (
     ARM_CONTROLLER,
     DESCRIPTION,
@@ -21,6 +22,18 @@ from trossen_pi0_bringup.arguments import (
     SIM,
     SIM_LEADERS,
     Arguments,
+)
+from trossen_pi0_bringup.kit import (
+    ARMS,
+    arm_address,
+    arm_addresses,
+    arm_parameters,
+    camera_parameters,
+    camera_topics,
+    cameras_of,
+    is_single,
+    leader_addresses,
+    picture_topic,
 )
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
@@ -34,25 +47,22 @@ from trossen_pi0_description.packages import (
 
 PACKAGE = "trossen_pi0_bringup"
 
-REAL_ARM_ADDRESSES = {"left": "192.168.1.5", "right": "192.168.1.4"}
-"""Followers of the stationary kit as it is delivered."""
+_AGGREGATOR = "diagnostic_aggregator"
 
-SIM_ARM_ADDRESSES = {"left": "127.0.0.2", "right": "127.0.0.3"}
-"""Where the simulated kit serves its arms."""
-
-REAL_LEADER_ADDRESSES = {"left": "192.168.1.3", "right": "192.168.1.2"}
-"""Leaders of the stationary kit as it is delivered."""
-
-SIM_LEADER_ADDRESSES = {"left": "127.0.0.4", "right": "127.0.0.5"}
-"""Where the simulated leaders are served."""
+_DIAGNOSED = {
+    "leaders": (LEADER_ARMS,),
+    "cameras": (POLICY, *CAMERAS),
+    "policy": (POLICY,),
+    "recording": (RECORDER,),
+    "simulation": (SIM,),
+}
+"""Groups of ``diagnostics.yaml`` and the nodes that fill them; without any they are ignored."""
 
 _RECORDER_ENDING_S = 10.0
 """What waits for a slow disk is written before the recorder ends."""
 
 _TF_RATE = 30.0
 """Of robot_state_publisher, as that of the description node [Hz]."""
-
-_COLOUR_MODULE = {"d405": "depth_module", "d435": "rgb_camera"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ class NodeSpec:
         parameters: parameters set by arguments; they win over the files.
         parameter_files: YAML files, later ones win.
         arguments: further words of its command line.
+        remappings: names of topics that are others, each (from, to).
         required: the suite ends when it ends.
         ending_s: how long it may take to end, beyond what any node may [s].
     """
@@ -76,6 +87,7 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     parameter_files: tuple[Path, ...] = ()
     arguments: tuple[str, ...] = ()
+    remappings: tuple[tuple[str, str], ...] = ()
     required: bool = True
     ending_s: float = 0.0
 
@@ -97,23 +109,14 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
         nodes += _sim_leaders(arguments)
     else:
         _refuse_sim_only(arguments)
-        nodes += [_camera(arguments, camera) for camera in CAMERAS]
-    nodes.append(
-        suite_node(
-            arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", _arms(arguments)
-        )
-    )
+        nodes += [_camera(arguments, camera) for camera in cameras_of(arguments)]
+    nodes.append(arm_controller_node(arguments))
     nodes += _leaders(arguments)
-    if not arguments["teleop"] or "backend" in arguments.given:
-        nodes.append(
-            suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
-        )
+    policy = policy_node(arguments)
+    if policy:
+        nodes.append(policy)
     if arguments["record"]:
-        nodes.append(
-            suite_node(
-                arguments, RECORDER, "trossen_pi0_data", "recorder_node", recorder(arguments)
-            )
-        )
+        nodes.append(recorder_node(arguments))
     nodes += _description(arguments)
     if arguments["monitor"]:
         monitor = suite_node(arguments, MONITOR, "trossen_pi0_monitor", "monitor_node", {})
@@ -121,36 +124,45 @@ def node_specs(arguments: Arguments) -> list[NodeSpec]:
     if arguments["rviz"]:
         words = ("-d", str(shipped("rviz", "bimanual.rviz")), *_remapped_pictures(arguments))
         nodes.append(NodeSpec("rviz", "rviz2", "rviz2", arguments=words, required=False))
-    return nodes
+    return nodes + _aggregator(arguments, {node.name for node in nodes})
 
 
-def arm_addresses(arguments: Arguments) -> tuple[str, str]:
-    """Addresses of the left and the right arm."""
-    kit = SIM_ARM_ADDRESSES if arguments["sim"] else REAL_ARM_ADDRESSES
-    left, right = (arguments[f"{arm}_arm_address"] or kit[arm] for arm in ("left", "right"))
-    return left, right
+def arm_controller_node(arguments: Arguments) -> NodeSpec:
+    """What owns the arms."""
+    parameters = _arms(arguments)
+    return suite_node(
+        arguments, ARM_CONTROLLER, "trossen_pi0_control", "arm_controller", parameters
+    )
 
 
-def leader_addresses(arguments: Arguments) -> tuple[str, str]:
-    """Addresses of the left and the right leader."""
-    kit = SIM_LEADER_ADDRESSES if arguments["sim"] else REAL_LEADER_ADDRESSES
-    left, right = (arguments[f"{arm}_leader_address"] or kit[arm] for arm in ("left", "right"))
-    return left, right
+def policy_node(arguments: Arguments) -> NodeSpec | None:
+    """What plans; None where an operator leads the arms and no backend is named."""
+    if arguments["teleop"] and "backend" not in arguments.given:
+        return None
+    return suite_node(arguments, POLICY, "trossen_pi0_policy", "policy_node", _policy(arguments))
 
 
-def camera_topics(arguments: Arguments) -> dict[str, str]:
-    """Camera name -> image topic."""
-    return {c: arguments[f"{c}_topic"] or _picture_topic(c) for c in CAMERAS}
+def recorder_node(arguments: Arguments) -> NodeSpec:
+    """What records every run."""
+    parameters = recorder(arguments)
+    return suite_node(arguments, RECORDER, "trossen_pi0_data", "recorder_node", parameters)
 
 
-def _picture_topic(camera: str) -> str:
-    """Where a camera's pictures come unless the arguments say otherwise."""
-    return f"/{camera}/color/image_raw"
+def node_values(spec: NodeSpec) -> dict[str, Any]:
+    """The parameters that a node of the suite gets from files and arguments together.
+
+    Raises:
+        ParameterError: a file that cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for path in spec.parameter_files:
+        values.update(_values(path, spec.name))
+    return {**values, **spec.parameters}
 
 
 def _remapped_pictures(arguments: Arguments) -> tuple[str, ...]:
     """Words that have a viewer with a fixed layout hear the named image topics."""
-    rules = {_picture_topic(c): topic for c, topic in camera_topics(arguments).items()}
+    rules = {picture_topic(c): topic for c, topic in camera_topics(arguments).items()}
     moved = [("-r", f"{usual}:={topic}") for usual, topic in rules.items() if usual != topic]
     return ("--ros-args", *(word for rule in moved for word in rule)) if moved else ()
 
@@ -167,17 +179,13 @@ def suite_node(
     if arguments["params_file"]:
         files.append(_params_file(arguments["params_file"]))
     ending_s = _RECORDER_ENDING_S if name == RECORDER else 0.0
-    if name == ARM_CONTROLLER:
-        ending_s = _parking_s(files, parameters)
-    return NodeSpec(name, package, executable, parameters, tuple(files), ending_s=ending_s)
+    spec = NodeSpec(name, package, executable, parameters, tuple(files), ending_s=ending_s)
+    return replace(spec, ending_s=_parking_s(spec)) if name == ARM_CONTROLLER else spec
 
 
-def _parking_s(files: Sequence[Path], parameters: Mapping[str, Any]) -> float:
+def _parking_s(spec: NodeSpec) -> float:
     """How long the arms may move to their shutdown pose [s]; 0 without one."""
-    given: dict[str, Any] = {}
-    for path in files:
-        given.update(_values(path, ARM_CONTROLLER))
-    given.update(parameters)
+    given = node_values(spec)
     known = {spec.name: spec for spec in specs(ArmControllerParameters)}
     pose, timeout_s = (
         known[name].check(given.get(name, known[name].default))
@@ -207,12 +215,16 @@ def _params_file(text: str) -> Path:
 
 
 def _sim(arguments: Arguments) -> dict[str, Any]:
-    return {**arguments.node_parameters(SIM), "arm_addresses": arm_addresses(arguments)}
+    addresses = tuple(arm_address(arguments, arm) for arm in ARMS)  # it always has both
+    return {**arguments.node_parameters(SIM), "arm_addresses": addresses}
 
 
 def _arms(arguments: Arguments) -> dict[str, Any]:
-    addresses = arm_addresses(arguments)
-    return {**arguments.node_parameters(ARM_CONTROLLER), "arm_addresses": addresses}
+    return {
+        **arguments.node_parameters(ARM_CONTROLLER),
+        **arm_parameters(arguments),
+        "arm_addresses": arm_addresses(arguments),
+    }
 
 
 def _sim_leaders(arguments: Arguments) -> list[NodeSpec]:
@@ -222,6 +234,8 @@ def _sim_leaders(arguments: Arguments) -> list[NodeSpec]:
         if given:
             raise ParameterError("hand: only for simulated leaders, but teleop is false")
         return []
+    if is_single(arguments):
+        raise ParameterError("teleop: simulated leaders come in pairs; use bimanual.launch.py")
     parameters = {**given, "arm_addresses": leader_addresses(arguments)}
     return [suite_node(arguments, SIM_LEADERS, "trossen_pi0_sim", "sim_leaders", parameters)]
 
@@ -234,20 +248,28 @@ def _leaders(arguments: Arguments) -> list[NodeSpec]:
         if wrong:
             raise ParameterError(f"{wrong}: only for leader arms, but teleop is false")
         return []
-    parameters = {**given, "arm_addresses": leader_addresses(arguments)}
+    parameters = {
+        **given,
+        **arm_parameters(arguments, "leader"),
+        "arm_addresses": leader_addresses(arguments),
+    }
+    if is_single(arguments):
+        parameters["follower_prefixes"] = arm_parameters(arguments)["urdf_prefixes"]
     return [suite_node(arguments, LEADER_ARMS, "trossen_pi0_control", "leader_arms", parameters)]
 
 
 def _policy(arguments: Arguments) -> dict[str, Any]:
     parameters = arguments.node_parameters(POLICY)
     if "backend" not in arguments.given:
-        parameters["backend"] = "expert" if arguments["sim"] else "openpi"
+        scripted = arguments["sim"] and not is_single(arguments)
+        parameters["backend"] = "expert" if scripted else "openpi"
+    elif arguments["backend"] == "expert" and is_single(arguments):
+        raise ParameterError("backend 'expert' hands over from one arm to the other: needs both")
     elif arguments["backend"] == "expert" and not arguments["sim"]:
         raise ParameterError(
             "backend 'expert' needs the true pose of the object, which only sim:=true has"
         )
-    parameters["camera_topics"] = tuple(camera_topics(arguments).values())
-    return parameters
+    return {**parameters, **arm_parameters(arguments), **camera_parameters(arguments)}
 
 
 def recorder(arguments: Arguments) -> dict[str, Any]:
@@ -255,7 +277,8 @@ def recorder(arguments: Arguments) -> dict[str, Any]:
     return {
         **arguments.node_parameters(RECORDER),
         "record_runs": True,
-        "camera_topics": tuple(camera_topics(arguments).values()),
+        **arm_parameters(arguments),
+        **camera_parameters(arguments),
     }
 
 
@@ -314,20 +337,29 @@ def _refuse_sim_only(arguments: Arguments) -> None:
 
 def _camera(arguments: Arguments, camera: str) -> NodeSpec:
     """A realsense2_camera node; its topics lie under the node's name."""
-    serial = arguments[f"{camera}_serial"]
-    if not serial:
+    return NodeSpec(
+        camera,
+        cameras.PACKAGE,
+        cameras.EXECUTABLE,
+        cameras.camera_parameters(arguments, camera),
+        remappings=cameras.camera_remappings(camera),
+    )
+
+
+def _aggregator(arguments: Arguments, started: Collection[str]) -> list[NodeSpec]:
+    """What groups /diagnostics for rqt_robot_monitor, where it is wanted or installed."""
+    wanted = arguments["diagnostics"]
+    if wanted == "false" or (wanted == "auto" and not is_installed(_AGGREGATOR)):
+        return []
+    if not is_installed(_AGGREGATOR):
         raise ParameterError(
-            f"{camera}_serial: real cameras are told apart by their serial numbers, got none; "
-            "`rs-enumerate-devices -s` lists them"
+            f"diagnostics: the ROS package {_AGGREGATOR} is not installed; "
+            f"`apt install ros-jazzy-{_AGGREGATOR.replace('_', '-')}`, or leave it at 'auto'"
         )
-    module = _COLOUR_MODULE[arguments["camera_model"]]
-    parameters = {
-        "camera_name": camera,
-        "serial_no": f"_{serial.lstrip('_')}",  # the underscore keeps it a string in YAML
-        "enable_color": True,
-        "enable_depth": False,
-        "enable_infra1": False,
-        "enable_infra2": False,
-        f"{module}.color_profile": arguments["camera_profile"],
+    ignored = {
+        f"{group}.type": f"{_AGGREGATOR}/IgnoreAnalyzer"
+        for group, nodes in _DIAGNOSED.items()
+        if not set(nodes) & set(started)
     }
-    return NodeSpec(camera, "realsense2_camera", "realsense2_camera_node", parameters)
+    files = (shipped("config", "diagnostics.yaml"),)
+    return [NodeSpec(_AGGREGATOR, _AGGREGATOR, "aggregator_node", ignored, files, required=False)]

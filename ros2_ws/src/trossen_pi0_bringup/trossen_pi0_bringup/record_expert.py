@@ -22,7 +22,8 @@ from rich.progress import Progress as ProgressBar
 
 from trossen_pi0_bringup.arguments import RECORDER, Arguments, own_argument
 from trossen_pi0_bringup.episodes import EpisodeResult, EpisodeRunner
-from trossen_pi0_bringup.nodes import NodeSpec, camera_topics, recorder, suite_node
+from trossen_pi0_bringup.kit import camera_topics
+from trossen_pi0_bringup.nodes import NodeSpec, recorder, suite_node
 from trossen_pi0_bringup.progress import describe_result
 from trossen_pi0_bringup.report import episode_summary, write_json
 from trossen_pi0_bringup.sim import SIM_ARGUMENTS

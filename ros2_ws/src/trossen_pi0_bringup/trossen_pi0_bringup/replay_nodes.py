@@ -16,7 +16,8 @@ from trossen_pi0_bringup.arguments import (
     Arguments,
     own_argument,
 )
-from trossen_pi0_bringup.nodes import NodeSpec, arm_addresses, suite_node
+from trossen_pi0_bringup.kit import arm_addresses
+from trossen_pi0_bringup.nodes import NodeSpec, suite_node
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import ReplayParameters, from_values, specs

@@ -14,18 +14,23 @@ from typing import Any
 
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, own_argument
 from trossen_pi0_bringup.episodes import EpisodeResult, EpisodeRunner
-from trossen_pi0_bringup.nodes import camera_topics
+from trossen_pi0_bringup.kit import ARMS, BOTH, camera_topics, cameras_of
 from trossen_pi0_bringup.progress import Progress, describe_result
 from trossen_pi0_bringup.report import episode_summary, plot_joints, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor
 from trossen_pi0_bringup.scene_moment import Moment, MomentKeeper
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand
 from trossen_pi0_bringup.video import MosaicVideo
-from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import TrossenPi0Error
 
 SIM_ARGUMENTS = (
     *LAUNCH_ARGUMENTS,
+    own_argument(
+        "arm",
+        BOTH,
+        "The arms that are used; with one of them, name a `backend` for it.",
+        choices=(BOTH, *ARMS),
+    ),
     own_argument("episodes", 1, "How many episodes, with seeds from `seed` on.", low=1, high=10000),
     own_argument("max_duration_s", 40.0, "Time limit of an episode [s].", low=1.0, high=3600.0),
     own_argument(
@@ -84,7 +89,8 @@ def _episode(
 ) -> EpisodeResult:
     folder = run.folder / f"episode_{seed:06d}" if run.arguments["episodes"] > 1 else run.folder
     folder.mkdir(exist_ok=True)
-    video = MosaicVideo(folder / "video.mp4", CAMERAS) if run.arguments["video"] else None
+    cameras = cameras_of(run.arguments)
+    video = MosaicVideo(folder / "video.mp4", cameras) if run.arguments["video"] else None
     if video:
         runner.begin_video(video)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from trossen_pi0_bringup.arguments import Arguments, own_argument
 from trossen_pi0_bringup.episodes import EpisodeRunner
-from trossen_pi0_bringup.nodes import camera_topics
+from trossen_pi0_bringup.kit import camera_topics
 from trossen_pi0_bringup.progress import describe_result
 from trossen_pi0_bringup.report import episode_summary, write_json
 from trossen_pi0_bringup.resources import ResourceMonitor

@@ -72,7 +72,7 @@ class StackCommand:
         """
         console = Console(highlight=False, soft_wrap=True)
         if {"-h", "--help"} & set(words):
-            _print_help(console, text, table)
+            print_help(text, table)
             return EXIT_OK
         try:
             arguments = Arguments(table, parse_command_line(words))
@@ -139,7 +139,14 @@ def checked_specs(arguments: Arguments) -> list[NodeSpec]:
     return node_specs(arguments)
 
 
-def _print_help(console: Console, text: str, table: tuple[Argument, ...]) -> None:
+def print_help(text: str, table: tuple[Argument, ...]) -> None:
+    """Says what a command is for and lists its arguments.
+
+    Args:
+        text: what the command is for.
+        table: its arguments.
+    """
+    console = Console(highlight=False, soft_wrap=True)
     console.print(text.strip() + "\n", markup=False)
     for argument in table:
         spec = argument.spec

@@ -120,6 +120,8 @@ class Supervisor:
     def _command(self, spec: NodeSpec) -> list[str]:
         executable = find_executable(spec.package, spec.executable)
         words = [str(executable), *spec.arguments, "--ros-args", "-r", f"__node:={spec.name}"]
+        for name, other in spec.remappings:
+            words += ["-r", f"{name}:={other}"]
         for path in spec.parameter_files:
             words += ["--params-file", str(path)]
         if spec.parameters:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
+from trossen_pi0_control.diagnosis import MISSED, arm_aspects, timing_aspect
 from trossen_pi0_control.leader_loop import TeleopSnapshot
-from trossen_pi0_control.teleop import TeleopCounters, TeleopState
+from trossen_pi0_control.teleop import TeleopState
+from trossen_pi0_core.diagnostics import Aspect, Bounds, Level, RecentCounts
 from trossen_pi0_core.joints import JOINTS_PER_ARM
+from trossen_pi0_core.parameters import LeaderArmsParameters
 from trossen_pi0_msgs.msg import TeleopStatus
 from trossen_pi0_ros.convert import time_msg
-from trossen_pi0_ros.diagnostics import ERROR, OK, WARN
 
-_LATE_S = 0.005
+_INTERRUPTIONS = "interruptions"
 
 
 def status_msg(snapshot: TeleopSnapshot, stamp_ns: int) -> TeleopStatus:
@@ -46,38 +47,46 @@ def largest_difference(snapshot: TeleopSnapshot) -> float:
     return float(np.abs(revolute).max())
 
 
-def diagnosis(
-    snapshot: TeleopSnapshot, addresses: Mapping[str, str], before: TeleopCounters | None
-) -> tuple[bytes, str, dict[str, object]]:
-    """Level, message and values for /diagnostics.
+class LeaderDiagnosis:
+    """What is to be said about one activation of the leader arms. Not thread-safe."""
 
-    Args:
-        snapshot: the present state.
-        addresses: name of each leader -> address.
-        before: the counters of the last diagnosis of this activation; None for its first. An
-            interruption since then makes the level WARN at least.
-    """
-    counters, ticks = snapshot.counters, snapshot.ticks
-    interrupted = counters.interruptions > (before or TeleopCounters()).interruptions
-    level = OK
-    if snapshot.state == TeleopState.FAULT:
-        level = ERROR
-    elif interrupted or ticks.lateness_p99_s > _LATE_S:
-        level = WARN
-    message = snapshot.state.name + (f": {snapshot.reason}" if snapshot.reason else "")
-    values: dict[str, object] = {
-        "run": snapshot.run_id,
-        "chunks": counters.chunks,
-        "sessions": counters.sessions,
-        "interruptions": counters.interruptions,
-        "largest difference [rad]": largest_difference(snapshot),
-        "joints apart": "; ".join(snapshot.apart),
-        "force feedback": snapshot.force_share,
-        "ticks": ticks.ticks,
-        "missed deadlines": ticks.missed_deadlines,
-        "tick lateness p99 [s]": ticks.lateness_p99_s,
-        "driver round trip p99 [s]": ticks.round_trip_p99_s,
-    }
-    for arm, address in addresses.items():
-        values[f"leader {arm} ({address})"] = snapshot.failures.get(f"leader {arm}", "ok")
-    return level, message, values
+    def __init__(self) -> None:
+        self._recent = RecentCounts()
+
+    def look(
+        self, snapshot: TeleopSnapshot, params: LeaderArmsParameters, now_s: float
+    ) -> list[Aspect]:
+        """The entries of the present.
+
+        Args:
+            snapshot: the present state.
+            params: the node's parameters, with the bounds.
+            now_s: present time on a clock that never jumps [s].
+        """
+        counters, ticks = snapshot.counters, snapshot.ticks
+        totals = {_INTERRUPTIONS: counters.interruptions, MISSED: ticks.missed_deadlines}
+        recent = self._recent.risen(totals, now_s)
+        state = Aspect("state")
+        level = Level.ERROR if snapshot.state == TeleopState.FAULT else Level.OK
+        state.say(level, snapshot.state.name + (f": {snapshot.reason}" if snapshot.reason else ""))
+        state.figures(
+            {
+                "run": snapshot.run_id or "none",
+                "chunks": counters.chunks,
+                "sessions": counters.sessions,
+                _INTERRUPTIONS: counters.interruptions,
+                "largest difference [rad]": largest_difference(snapshot),
+                "joints apart": "; ".join(snapshot.apart) or "none",
+                "force feedback": snapshot.force_share,
+            }
+        )
+        state.high(f"{_INTERRUPTIONS} [1/min]", recent[_INTERRUPTIONS], Bounds(1, math.nan))
+        timing = timing_aspect(ticks, recent[MISSED], params)
+        timing.figures({"driver round trip p99 [s]": ticks.round_trip_p99_s})
+        addresses = dict(zip(params.arms, params.arm_addresses, strict=True))
+        failures = {
+            arm: snapshot.failures[f"leader {arm}"]
+            for arm in addresses
+            if f"leader {arm}" in snapshot.failures
+        }
+        return [state, *arm_aspects("leader", addresses, failures), timing]

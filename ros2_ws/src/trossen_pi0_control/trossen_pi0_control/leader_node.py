@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from typing import Any
 
@@ -15,8 +16,8 @@ from typing_extensions import override
 from trossen_pi0_control.arm_group import ArmGroup, Feedback
 from trossen_pi0_control.leader_arm import leader_arms
 from trossen_pi0_control.leader_loop import LeaderLoop
-from trossen_pi0_control.leader_messages import diagnosis, status_msg
-from trossen_pi0_control.teleop import FollowerWord, TeleopCounters, TeleopState
+from trossen_pi0_control.leader_messages import LeaderDiagnosis, status_msg
+from trossen_pi0_control.teleop import FollowerWord, TeleopState
 from trossen_pi0_control.workers import run_in_thread
 from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import JointError, TeleopError, TrossenPi0Error
@@ -26,7 +27,7 @@ from trossen_pi0_core.parameters import LeaderArmsParameters
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 from trossen_pi0_msgs.msg import ControllerStatus, TeleopStatus
 from trossen_pi0_ros.convert import chunk_to_msg, joint_state_msg
-from trossen_pi0_ros.diagnostics import Diagnostics
+from trossen_pi0_ros.diagnostics import Diagnostics, inactive
 from trossen_pi0_ros.futures import awaitable
 from trossen_pi0_ros.logs import forward_logs
 from trossen_pi0_ros.managed_node import ManagedNode
@@ -57,7 +58,7 @@ class LeaderArms(ManagedNode):
         self._followers = self._params.value.follower_map.urdf_names
         self._group: ArmGroup | None = None
         self._loop: LeaderLoop | None = None
-        self._counters: TeleopCounters | None = None  # of the last diagnosis
+        self._diagnosis = LeaderDiagnosis()
         self._joint_states = self.create_publisher(JointState, f"{NODE}/joint_states", COMMANDS)
         self._chunks = self.create_publisher(ActionChunkMsg, "policy/action_chunk", COMMANDS)
         self._statuses = self.create_publisher(TeleopStatus, "teleop/status", STATUS)
@@ -105,7 +106,7 @@ class LeaderArms(ManagedNode):
             listener=self,
         )
         loop.start(self._patience_s)
-        self._counters = None
+        self._diagnosis = LeaderDiagnosis()
         self._loop = loop
         self.get_logger().info("the leaders can be moved by hand; /teleop/start couples them")
 
@@ -247,10 +248,10 @@ class LeaderArms(ManagedNode):
     def _publish_diagnostics(self) -> None:
         loop = self._loop
         if loop:
-            snapshot, params = loop.snapshot(), self._params.value
-            addresses = dict(zip(params.arms, params.arm_addresses, strict=True))
-            self._diagnostics.publish(*diagnosis(snapshot, addresses, self._counters))
-            self._counters = snapshot.counters
+            params, now_s = self._params.value, time.monotonic()
+            self._diagnostics.publish(*self._diagnosis.look(loop.snapshot(), params, now_s))
+        else:
+            self._diagnostics.publish(inactive("the leader arms are not active"))
 
 
 def main() -> int:

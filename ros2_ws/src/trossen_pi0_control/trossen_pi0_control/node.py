@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,18 +21,19 @@ from typing_extensions import override
 from trossen_pi0_control.arm import Arm
 from trossen_pi0_control.arm_group import ArmGroup, Feedback
 from trossen_pi0_control.control_loop import ControlLoop
-from trossen_pi0_control.messages import diagnosis, status_msg
+from trossen_pi0_control.diagnosis import ArmDiagnosis
+from trossen_pi0_control.messages import status_msg
 from trossen_pi0_control.moves import Move, MoveRequest
 from trossen_pi0_control.parking import park
 from trossen_pi0_control.trossen import trossen_arms
 from trossen_pi0_control.workers import run_in_thread
 from trossen_pi0_core.errors import ChunkRejectedError, MoveRejectedError, TrossenPi0Error
-from trossen_pi0_core.execution import Command, Counters, State
+from trossen_pi0_core.execution import Command, State
 from trossen_pi0_core.parameters import ArmControllerParameters
 from trossen_pi0_msgs.action import MoveTo
 from trossen_pi0_msgs.msg import ActionChunk, ControllerStatus
 from trossen_pi0_ros.convert import chunk_from_msg, joint_state_msg
-from trossen_pi0_ros.diagnostics import Diagnostics
+from trossen_pi0_ros.diagnostics import Diagnostics, inactive
 from trossen_pi0_ros.futures import awaitable
 from trossen_pi0_ros.logs import forward_logs
 from trossen_pi0_ros.managed_node import ManagedNode
@@ -61,7 +63,7 @@ class ArmController(ManagedNode):
         self._params = NodeParameters(self, ArmControllerParameters, self._on_parameters)
         self._group: ArmGroup | None = None
         self._loop: ControlLoop | None = None
-        self._counters: Counters | None = None  # of the last diagnosis
+        self._diagnosis = ArmDiagnosis()
         self._parked = False
         self._joint_states = self.create_publisher(JointState, "joint_states", COMMANDS)
         topic = "planned_command" if self._params.value.mode == "test" else "command"
@@ -119,7 +121,7 @@ class ArmController(ManagedNode):
         assert self._group is not None
         loop = self._make_loop(self._group)
         loop.start(self._patience_s)
-        self._counters = None
+        self._diagnosis = ArmDiagnosis()
         self._parked = False
         self._loop = loop
 
@@ -270,9 +272,9 @@ class ArmController(ManagedNode):
         snapshot = self._loop.snapshot() if self._loop else None
         if snapshot:
             params = self._params.value
-            addresses = dict(zip(params.arms, params.arm_addresses, strict=True))
-            self._diagnostics.publish(*diagnosis(snapshot, params.mode, addresses, self._counters))
-            self._counters = snapshot.counters
+            self._diagnostics.publish(*self._diagnosis.look(snapshot, params, time.monotonic()))
+        else:
+            self._diagnostics.publish(inactive(_NOT_ACTIVE))
 
     # MoveTo -------------------------------------------------------------------------------------
 

@@ -114,11 +114,14 @@ class TrossenArm:
             self._discard()
             self._configure(clear_error=True)
             _log.warning("%s; cleared", error)
+        self._limits = self._read_limits()
+
+    def _read_limits(self) -> ArmLimits:
         with self._calling("reading the joint limits"):
             joints = self._driver.get_joint_limits()
         if len(joints) != JOINTS_PER_ARM:
             raise DriverError(f"{self}: need {JOINTS_PER_ARM} joints, it has {len(joints)}")
-        self._limits = ArmLimits(
+        return ArmLimits(
             np.array([joint.position_min for joint in joints]),
             np.array([joint.position_max for joint in joints]),
             np.array([joint.velocity_max for joint in joints]),

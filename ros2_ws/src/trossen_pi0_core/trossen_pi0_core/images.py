@@ -24,6 +24,9 @@ _COLOURS = {
 }
 """Encoding -> number of its channels, and where red, green and blue are among them."""
 
+COLOUR_ENCODINGS = tuple(_COLOURS)
+"""Encodings of ``sensor_msgs/Image`` that are pictures in colour."""
+
 
 def rgb_from_raw(encoding: str, width: int, height: int, step: int, data: Any) -> NDArray[np.uint8]:
     """The picture of a ``sensor_msgs/Image``.

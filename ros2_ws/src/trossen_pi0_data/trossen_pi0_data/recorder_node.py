@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trossen_pi0_data import episode_info
 from trossen_pi0_data.bag_writer import disk_free
 from trossen_pi0_data.compression import typestore
 from trossen_pi0_data.definitions import full_definition
+from trossen_pi0_data.diagnosis import Load, RecorderDiagnosis
 from trossen_pi0_data.episode_info import EpisodeInfo, PolicyInfo
 from trossen_pi0_data.episode_writer import EpisodeRequest, EpisodeWriter
 from trossen_pi0_data.recorded_topics import recorded_topics
@@ -27,7 +29,7 @@ from trossen_pi0_data.topic_subscriptions import TopicSubscriptions, message_cla
 from trossen_pi0_msgs.msg import PolicyStatus, RecorderStatus, SimStatus
 from trossen_pi0_msgs.srv import FinishEpisode, StartEpisode
 from trossen_pi0_ros.convert import time_msg
-from trossen_pi0_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from trossen_pi0_ros.diagnostics import Diagnostics
 from trossen_pi0_ros.logs import forward_logs
 from trossen_pi0_ros.managed_node import ManagedNode
 from trossen_pi0_ros.parameters import NodeParameters
@@ -50,6 +52,7 @@ class RecorderNode(ManagedNode):
         forward_logs(self, "trossen_pi0_data")
         self._settings = NodeParameters(self, RecorderParameters)
         self._diagnostics = Diagnostics(self)
+        self._diagnosis = RecorderDiagnosis()
         self._topics = recorded_topics(self._settings.value)
         self._recorder: Recorder | None = None
         self._listening: TopicSubscriptions | None = None
@@ -342,29 +345,15 @@ class RecorderNode(ManagedNode):
         recorder = self._recorder
         if recorder is None:
             return
-        seen = recorder.snapshot()
-        silent = self._silent(seen)
-        level = OK
-        if seen.figures.dropped or (silent and seen.duration_s > 1.0):
-            level = WARN
-        if seen.state == RecorderState.ERROR:
-            level = ERROR
-        text = f"{seen.state.name}: {seen.reason or seen.name}".rstrip(": ")
-        writer = recorder.writer
-        self._diagnostics.publish(
-            level,
-            text,
-            {
-                "episode": seen.name or "none",
-                "messages": seen.figures.messages,
-                "dropped": seen.figures.dropped,
-                "silent topics": ", ".join(silent) or "none",
-                "disk free [GB]": self._free() / 1e9,
-                "most waiting [MB]": writer.peak_mb if writer else math.nan,
-                "slowest write [s]": writer.slowest_s if writer else math.nan,
-                "episodes": seen.episodes,
-            },
+        seen, writer = recorder.snapshot(), recorder.writer
+        load = Load(
+            silent=self._silent(seen),
+            free_bytes=self._free(),
+            peak_mb=writer.peak_mb if writer else math.nan,
+            slowest_s=writer.slowest_s if writer else math.nan,
         )
+        params = self._settings.value
+        self._diagnostics.publish(*self._diagnosis.look(seen, load, params, time.monotonic()))
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds

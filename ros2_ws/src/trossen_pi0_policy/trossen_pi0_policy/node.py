@@ -44,7 +44,7 @@ class PolicyNode(ManagedNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("policy", **kwargs)
         self._settings = NodeParameters(self, PolicyParameters, self._apply, self._check)
-        self._diagnostics = Diagnostics(self, hardware_id=self._settings.value.backend)
+        self._diagnostics = Diagnostics(self)
         self._observations: ObservationBuffer | None = None
         self._ground_truth: LatestGroundTruth | None = None
         self._runner: PolicyRunner | None = None
@@ -77,7 +77,10 @@ class PolicyNode(ManagedNode):
             publish=self._publish,
             simulated=lambda: clock.ros_time_is_active,
         )
-        reports = Reports(self, parameters, runner, self._observations, self._diagnostics)
+        settings = self._settings
+        reports = Reports(
+            self, lambda: settings.value, runner, self._observations, self._diagnostics
+        )
         ticker = Ticker(self, lambda: self._on_tick(runner, reports))
         link = ArmControllerLink(self, ticker, runner.controller)
         server = RunServer(self, runner, link, ticker, lambda: self._settings.value)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trossen_pi0_core.contract import Observation
+from trossen_pi0_core.diagnostics import StreamWatch
 from trossen_pi0_core.errors import ObservationError, TrossenPi0Error
 from trossen_pi0_core.sync import ObservationAssembler, SyncTolerances
 
@@ -30,6 +31,12 @@ class ObservationBuffer:
         self._lock = threading.Lock()
         self._refusals: dict[str, str] = {}
         self._images_received = 0
+        self._watches = self._new_watches()
+
+    @property
+    def watches(self) -> dict[str, StreamWatch]:
+        """Rate and age of each stream, whether its messages could be used or not."""
+        return self._watches
 
     @property
     def images_received(self) -> int:
@@ -47,6 +54,7 @@ class ObservationBuffer:
             self._assembler = self._emptied()
             self._refusals.clear()
             self._images_received = 0
+            self._watches = self._new_watches()
 
     def forget(self) -> None:
         """Forgets all inputs, as when the clock was set; what was counted stays."""
@@ -98,6 +106,21 @@ class ObservationBuffer:
             else:
                 self._refusals.pop(JOINT_STREAM, None)
 
+    def heard(self, stream: str, stamp_ns: int, now_s: float) -> None:
+        """Counts a message of a stream, before it is added or refused.
+
+        Args:
+            stream: its name.
+            stamp_ns: the message's stamp [ns].
+            now_s: present time on a clock that never jumps [s].
+        """
+        self._watches[stream].took(stamp_ns, now_s)
+
+    def refusal(self, stream: str) -> str:
+        """Why the last message of a stream could not be used; empty where it could."""
+        with self._lock:
+            return self._refusals.get(stream, "")
+
     def refuse(self, stream: str, reason: str) -> None:
         """Remembers why an input of a stream could not be used."""
         with self._lock:
@@ -126,6 +149,10 @@ class ObservationBuffer:
         with self._lock:
             newest = self._assembler.newest_joints()
         return None if newest is None else now_ns - newest[0]
+
+    def _new_watches(self) -> dict[str, StreamWatch]:
+        streams = (*self._assembler.cameras, JOINT_STREAM)
+        return {stream: StreamWatch() for stream in streams}
 
     def _emptied(self) -> ObservationAssembler:
         old = self._assembler

@@ -254,6 +254,7 @@ class PolicyRunner:
                 late_answers=figures.late_answers,
                 expected_delay_s=self._delays.expected_s,
                 advice=self._advisor.look(settings, support, figures.horizon, delay_rows),
+                backend_problem="" if self._ready else self._failure or PREPARING,
             )
 
     def _reason(self) -> str:

@@ -176,6 +176,8 @@ class RunnerStatus:
         expected_delay_s: expected time from an observation to its chunk's execution [s]; NaN
             before the first.
         advice: settings that cannot do what they say.
+        backend_problem: why the backend cannot be asked, ``PREPARING`` while it only needs time;
+            empty when it can.
     """
 
     state: PolicyState
@@ -195,3 +197,4 @@ class RunnerStatus:
     late_answers: int
     expected_delay_s: float
     advice: tuple[str, ...]
+    backend_problem: str = ""

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-OK, WARN, ERROR, STALE = (
-    DiagnosticStatus.OK,
-    DiagnosticStatus.WARN,
-    DiagnosticStatus.ERROR,
-    DiagnosticStatus.STALE,
-)
+from trossen_pi0_core.diagnostics import Aspect, Level
 
 
 class Diagnostics:
-    """One entry of /diagnostics, named after the node."""
+    """The entries of a node, named as the diagnostic updater does: ``node: aspect``."""
 
-    def __init__(self, node: Node, hardware_id: str = "") -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._hardware_id = hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
-    def publish(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
-        """Publishes one entry.
-
-        Args:
-            level: OK, WARN, ERROR or STALE.
-            message: the state in a few words.
-            values: further figures; floats are given four significant digits.
-        """
-        status = DiagnosticStatus(
-            level=level,
-            name=self._node.get_fully_qualified_name(),
-            message=message,
-            hardware_id=self._hardware_id,
-            values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+    def publish(self, *aspects: Aspect) -> None:
+        """Publishes one entry each; floats are given four significant digits."""
+        node = self._node.get_fully_qualified_name().lstrip("/")
+        array = DiagnosticArray(
+            status=[
+                DiagnosticStatus(
+                    level=bytes([aspect.level]),
+                    name=f"{node}: {aspect.name}",
+                    message=aspect.message,
+                    hardware_id=aspect.hardware_id,
+                    values=[KeyValue(key=k, value=_text(v)) for k, v in aspect.values.items()],
+                )
+                for aspect in aspects
+            ]
         )
-        array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)
+
+
+def inactive(text: str) -> Aspect:
+    """The only entry of a node that is not active, which says so."""
+    aspect = Aspect("state")
+    aspect.say(Level.WARN, text)
+    return aspect
 
 
 def _text(value: object) -> str:

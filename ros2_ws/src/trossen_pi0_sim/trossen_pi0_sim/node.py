@@ -13,11 +13,14 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from trossen_pi0_core.contract import CAMERAS, NANOSECONDS
+from trossen_pi0_core.diagnostics import Aspect, RecentCounts
 from trossen_pi0_core.errors import TrossenPi0Error
 from trossen_pi0_core.parameters import SimParameters
+from trossen_pi0_core.parameters.bounds import bounds_of
 from trossen_pi0_msgs.msg import GroundTruth, SimStatus
 from trossen_pi0_msgs.srv import ResetSim
 from trossen_pi0_ros.convert import time_msg
+from trossen_pi0_ros.diagnostics import Diagnostics
 from trossen_pi0_ros.parameters import NodeParameters
 from trossen_pi0_ros.process import run_node
 from trossen_pi0_ros.qos import STATUS, image_qos
@@ -31,6 +34,7 @@ from trossen_pi0_sim.tasks import find_variant
 
 _SLOW = 0.95
 _WARN_EVERY_S = 10.0
+_DIAGNOSTICS_S = 1.0
 
 
 class SimNode(Node):
@@ -42,8 +46,8 @@ class SimNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim")
-        self._settings = NodeParameters(self, SimParameters).value
-        parameters = self._settings
+        self._settings = NodeParameters(self, SimParameters)
+        parameters = self._settings.value
         self._physics = PhysicsProcess(
             parameters.seed, parameters.variant, parameters.arm_addresses
         )
@@ -77,7 +81,10 @@ class SimNode(Node):
         self._shown: tuple[Report | None, Time] = (None, Time())
         self._start()
         self.create_service(ResetSim, "/sim/reset", self._reset)
+        self._diagnostics = Diagnostics(self)
+        self._skipped = RecentCounts()
         self.create_timer(1.0 / parameters.status_rate, self._report)
+        self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics)
 
     def _start(self) -> None:
         try:
@@ -86,7 +93,7 @@ class SimNode(Node):
         except TrossenPi0Error:
             self.close()
             raise
-        parameters = self._settings
+        parameters = self._settings.value
         self.get_logger().info(
             f"arms served on {list(parameters.arm_addresses)}; four cameras at "
             f"{parameters.width}x{parameters.height}, {parameters.fps:g} Hz; "
@@ -124,6 +131,18 @@ class SimNode(Node):
                 "or smaller or fewer pictures (width, height, fps)",
                 throttle_duration_sec=_WARN_EVERY_S,
             )
+
+    def _publish_diagnostics(self) -> None:
+        report, parameters = self._physics.report, self._settings.value
+        world = Aspect("world", fine=f"{report.variant}, seed {report.seed}")
+        bounds = bounds_of(parameters, "real_time_factor")
+        world.low("real-time factor", report.real_time_factor, bounds)
+        pictures = Aspect("pictures", fine="all in time")
+        totals = {"skipped": self._streams.skipped}
+        skipped = self._skipped.risen(totals, time.monotonic())["skipped"]
+        pictures.figures({"published": self._streams.published, **totals})
+        pictures.high("skipped [1/min]", skipped, bounds_of(parameters, "skipped"))
+        self._diagnostics.publish(world, pictures)
 
     def _publish_state(self) -> None:
         report = self._physics.report
@@ -184,7 +203,7 @@ class SimNode(Node):
         return time_msg(int(report.wall_s * NANOSECONDS) + self._clock_offset.ns)
 
     def _image_message(self, camera: str) -> Image:
-        parameters = self._settings
+        parameters = self._settings.value
         message = Image(
             header=Header(frame_id=_frame(camera)),
             height=parameters.height,
@@ -197,7 +216,7 @@ class SimNode(Node):
         return message
 
     def _info_message(self, camera: str) -> CameraInfo:
-        parameters = self._settings
+        parameters = self._settings.value
         matrix = intrinsics(self._model, camera, parameters.width, parameters.height).matrix
         projection = [*matrix[0], 0.0, *matrix[1], 0.0, *matrix[2], 0.0]
         return CameraInfo(

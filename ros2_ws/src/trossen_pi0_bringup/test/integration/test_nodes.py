@@ -1,15 +1,29 @@
 """The node table, as launch file and supervisor start it."""
 
 import os
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rclpy
+import yaml
+from domain_coordinator import domain_id
+from rclpy.context import Context
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
 
 from trossen_pi0_bringup.arguments import LAUNCH_ARGUMENTS, Arguments, parse_command_line
-from trossen_pi0_bringup.nodes import node_specs
+from trossen_pi0_bringup.nodes import node_specs, shipped
+from trossen_pi0_bringup.single import SINGLE_LAUNCH_ARGUMENTS
 from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_core.parameters import (
+    ArmControllerParameters,
+    LeaderArmsParameters,
+    PolicyParameters,
+    RecorderParameters,
+)
 
 SERIALS = [
     "cam_high_serial:=218622270304",
@@ -41,6 +55,11 @@ def arguments(*words):
     return Arguments(LAUNCH_ARGUMENTS, parse_command_line(list(words)))
 
 
+def single(*words):
+    given = Arguments(SINGLE_LAUNCH_ARGUMENTS, parse_command_line(list(words)))
+    return {s.name: s for s in node_specs(given)}
+
+
 def test_simulation_is_the_default():
     nodes = specs()
     assert list(nodes) == ["sim", "arm_controller", "policy", "robot_description", "monitor"]
@@ -68,10 +87,29 @@ def test_real_kit_starts_a_camera_node_for_each_serial():
     assert camera.parameters["serial_no"] == "_218622274938"
     assert camera.parameters["depth_module.color_profile"] == "640x480x30"
     assert camera.parameters["enable_depth"] is False
+    assert camera.parameters["diagnostics_period"] == 1.0
+    topics = ("/cam_left_wrist/color/image_rect_raw", "/cam_left_wrist/color/image_raw")
+    assert camera.remappings == (topics,)
     assert nodes["arm_controller"].parameters["arm_addresses"] == ("192.168.1.5", "192.168.1.4")
     assert [p.name for p in nodes["arm_controller"].parameter_files] == ["arm_controller.yaml"]
     assert nodes["policy"].parameters["backend"] == "openpi"
     assert [path.name for path in nodes["policy"].parameter_files] == ["policy.yaml"]
+
+
+@pytest.mark.parametrize("name", ["image_rect_raw", "image_raw"])
+def test_colour_comes_on_one_topic_whatever_the_cameras_node_calls_it(name):
+    (remapping,) = specs("sim:=false", *SERIALS)["cam_high"].remappings
+    context = Context()
+    with domain_id() as domain:
+        rclpy.init(
+            context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
+        )
+        words = ["--ros-args", "-r", ":=".join(remapping)]
+        node = rclpy.create_node("cam_high", context=context, cli_args=words)
+        publisher = node.create_publisher(Image, f"~/color/{name}", 1)
+        assert publisher.topic_name == "/cam_high/color/image_raw"
+        node.destroy_node()
+        context.try_shutdown()
 
 
 def test_d435_has_its_colour_in_another_module():
@@ -96,6 +134,8 @@ def test_a_topic_can_be_named():
         (["sim:=false"], "cam_high_serial: real cameras are told apart by their serial numbers"),
         (["sim:=false", "seed:=3", *SERIALS], r"\['seed'\]: only for the simulated kit"),
         (["sim:=false", "backend:=expert", *SERIALS], "backend 'expert' needs the true pose"),
+        (["sim:=false", "camera_profile:=640x480", *SERIALS], "camera_profile: need a profile"),
+        (["cameras:=cam_low,cam_low"], "cameras: need different names out of"),
         (["params_file:=/nowhere/x.yaml"], "params_file: there is no file /nowhere/x.yaml"),
     ],
 )
@@ -137,6 +177,78 @@ def test_arms_that_are_parked_get_the_time_for_it(tmp_path):
     file.write_text("/**: {")
     with pytest.raises(ParameterError, match="params_file: cannot read"):
         specs(f"params_file:={file}")
+
+
+def test_a_single_arm_has_seven_joints_and_its_own_wrist():
+    nodes = single("sim:=false", "arm:=left", "description:=false", *SERIALS[:3])
+    names = ["cam_high", "cam_low", "cam_left_wrist", "arm_controller", "policy"]
+    assert list(nodes)[: len(names)] == names
+    assert "cam_right_wrist" not in nodes
+    arms = nodes["arm_controller"].parameters
+    assert arms["arm_addresses"] == ("192.168.1.5",)
+    assert ArmControllerParameters(**arms).joint_map.size == 7
+    policy = PolicyParameters(**nodes["policy"].parameters)
+    assert policy.joint_map.urdf_names[0] == "follower_left_joint_0"
+    assert policy.cameras == ("cam_high", "cam_low", "cam_left_wrist")
+    assert list(policy.image_topics) == list(policy.cameras)
+
+
+def test_a_single_arm_in_simulation_leaves_the_other_alone():
+    nodes = single("cameras:=cam_high", "record:=true", "right_arm_address:=127.0.0.9")
+    assert nodes["sim"].parameters["arm_addresses"] == ("127.0.0.2", "127.0.0.9")
+    assert nodes["arm_controller"].parameters["arm_addresses"] == ("127.0.0.9",)
+    assert nodes["policy"].parameters["backend"] == "openpi"
+    recorder = RecorderParameters(**nodes["recorder"].parameters)
+    assert (recorder.cameras, recorder.arms) == (("cam_high",), ("right",))
+    with pytest.raises(ParameterError, match="backend 'expert' hands over"):
+        single("backend:=expert")
+    with pytest.raises(ParameterError, match="simulated leaders come in pairs"):
+        single("teleop:=true")
+    leaders = single("sim:=false", "teleop:=true", "cameras:=cam_high", SERIALS[0])["leader_arms"]
+    assert LeaderArmsParameters(**leaders.parameters).follower_prefixes == ("follower_right_",)
+
+
+def test_diagnostics_are_grouped_where_the_aggregator_is_installed(install):
+    install("diagnostic_aggregator")
+    nodes = specs()
+    node = nodes["diagnostic_aggregator"]
+    assert (node.package, node.executable) == ("diagnostic_aggregator", "aggregator_node")
+    assert not node.required
+    ignored = {name for name, kind in node.parameters.items() if kind.endswith("IgnoreAnalyzer")}
+    assert ignored == {"leaders.type", "recording.type"}
+    assert "diagnostic_aggregator" not in specs("diagnostics:=false")
+    led = specs("sim:=false", "teleop:=true", *SERIALS)["diagnostic_aggregator"]
+    assert set(led.parameters) == {"policy.type", "recording.type", "simulation.type"}
+
+
+def test_diagnostics_are_not_grouped_without_it():
+    assert "diagnostic_aggregator" not in specs()
+    with pytest.raises(ParameterError, match="apt install ros-jazzy-diagnostic-aggregator"):
+        specs("diagnostics:=true")
+
+
+def test_each_entry_of_the_nodes_belongs_to_one_group():
+    content = yaml.safe_load(shipped("config", "diagnostics.yaml").read_text())
+    groups = {k: v for k, v in content["/**"]["ros__parameters"].items() if isinstance(v, dict)}
+    allowed = {"type", "path", "startswith", "regex", "expected", "timeout"}
+    assert all(set(group) <= allowed for group in groups.values())
+    names = {
+        "arm_controller: timing": "Arms",
+        "leader_arms: leader left": "Leader arms",
+        "policy: cam_left_wrist": "Cameras",
+        "cam_low: Temperatures": "Cameras",
+        "policy: joint states": "Policy",
+        "recorder: disk": "Recording",
+        "sim: world": "Simulation",
+    }
+    for name, path in names.items():
+        found = [
+            group["path"]
+            for group in groups.values()
+            if name.startswith(tuple(group.get("startswith", ())))
+            or any(re.fullmatch(pattern, name) for pattern in group.get("regex", ()))
+        ]
+        assert found == [path], name
 
 
 def test_the_robot_is_described_from_the_simulation_s_model():

@@ -82,12 +82,23 @@ def test_words_of_another_form_are_refused(word):
         parse_command_line([word])
 
 
-@pytest.mark.parametrize("file", sorted(CONFIG.glob("*.yaml")), ids=lambda file: file.stem)
+NODE_FILES = sorted(file for file in CONFIG.glob("*.yaml") if file.stem != "diagnostics")
+
+
+@pytest.mark.parametrize("file", NODE_FILES, ids=lambda file: file.stem)
 def test_shipped_yaml_fits_its_dataclass(file):
     content = yaml.safe_load(file.read_text())
     assert list(content) == ["/**"]
     node = file.stem.removesuffix("_sim").removesuffix("_expert")
     from_values(NODE_PARAMETERS[node], content["/**"]["ros__parameters"])
+
+
+def test_lists_of_names_need_no_brackets():
+    given = arguments("cameras:=cam_high, cam_low")
+    assert given["cameras"] == ("cam_high", "cam_low")
+    assert arguments("cameras:=[cam_low]")["cameras"] == ("cam_low",)
+    with pytest.raises(ParameterError, match="cameras: 'cam_top' is not one of"):
+        arguments("cameras:=cam_top")
 
 
 def test_every_default_can_be_typed_again():

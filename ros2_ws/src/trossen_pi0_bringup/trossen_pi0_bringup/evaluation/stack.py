@@ -30,7 +30,8 @@ from trossen_pi0_bringup.evaluation.headless import VIDEOS
 from trossen_pi0_bringup.evaluation.options import FIRST_SEED
 from trossen_pi0_bringup.evaluation.results import Episode, Evaluation, summary
 from trossen_pi0_bringup.evaluation.settings import Setting
-from trossen_pi0_bringup.nodes import NodeSpec, camera_topics
+from trossen_pi0_bringup.kit import camera_topics
+from trossen_pi0_bringup.nodes import NodeSpec
 from trossen_pi0_bringup.progress import describe_result
 from trossen_pi0_bringup.sim import SIM_ARGUMENTS
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand, checked_specs

@@ -174,11 +174,12 @@ def test_estop_is_latched_until_it_is_cleared(servers, start, operator):
     operator.state(ControllerStatus.ESTOP)
     operator.diagnostics.clear()
     operator.until(lambda: operator.diagnostics)
-    (entry,) = operator.diagnostics[-1].status
+    entries = {entry.name: entry for entry in operator.diagnostics[-1].status}
+    entry = entries["arm_controller: state"]
     assert (entry.level, entry.message) == (DiagnosticStatus.ERROR, "ESTOP: e-stop")
-    assert entry.name == "/arm_controller"
-    values = {value.key: value.value for value in entry.values}
-    assert values[f"arm left ({servers.addresses[0]})"] == "ok"
+    arm = entries["arm_controller: arm left"]
+    assert (arm.level, arm.message) == (DiagnosticStatus.OK, "connected")
+    assert arm.hardware_id == servers.addresses[0]
     time.sleep(0.3)  # the arms come to rest
     sent = len(operator.commands)
     place = operator.position("follower_left_joint_0")

@@ -2,12 +2,13 @@
 
 import dataclasses
 
-from diagnostic_msgs.msg import DiagnosticStatus
-
-from trossen_pi0_control.messages import diagnosis, status_msg
+from trossen_pi0_control.diagnosis import ArmDiagnosis
+from trossen_pi0_control.messages import status_msg
 from trossen_pi0_control.reports import Snapshot
 from trossen_pi0_control.tick_statistics import TickSummary
+from trossen_pi0_core.diagnostics import Level
 from trossen_pi0_core.execution import Counters, State
+from trossen_pi0_core.parameters import ArmControllerParameters
 
 COUNTERS = Counters(1, 2, "why", 3, 4, 5, 6, 7, 8, 9, 10, 11, 12_000_000_000, 13, 14)
 
@@ -32,39 +33,67 @@ def test_the_status_has_every_counter():
     assert len(dataclasses.fields(Counters)) == 15  # a new one belongs above
 
 
+def look(counters, state=State.EXECUTING, before=COUNTERS, **parameters):
+    """The entries a second after others, by name."""
+    diagnosis = ArmDiagnosis()
+    params = ArmControllerParameters(**parameters)
+    diagnosis.look(snapshot(before), params, 0.0)
+    return {aspect.name: aspect for aspect in diagnosis.look(snapshot(counters, state), params, 1)}
+
+
 def test_the_diagnosis_has_every_counter():
-    _, _, values = diagnosis(snapshot(), "autonomous", {}, COUNTERS)
-    told = [
-        values[name]
-        for name in (
-            "chunks accepted",
-            "chunks rejected",
-            "last rejection",
-            "starvations",
-            "pauses",
-            "chunk timeouts",
-            "clock jumps",
-            "faults",
-            "e-stops",
-            "position limit events",
-            "speed limit events",
-            "acceleration limit events",
-            "slow-down [s]",
-            "effort events",
-            "round trip events",
-        )
+    aspects = look(COUNTERS)
+    assert list(aspects) == ["state", "arm left", "arm right", "timing", "limits", "chunks"]
+    told = {key: value for aspect in aspects.values() for key, value in aspect.values.items()}
+    names = [
+        "accepted",
+        "chunks rejected",
+        "last rejection",
+        "starvations",
+        "pauses",
+        "chunk timeouts",
+        "clock jumps",
+        "faults",
+        "e-stops",
+        "position limit events",
+        "speed limit events",
+        "acceleration limit events",
+        "slow-down [s]",
+        "effort events",
+        "round trip events",
     ]
-    assert told == [1, 2, "why", 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.0, 13, 14]
+    values = [told[name] for name in names]
+    assert values == [1, 2, "why", 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.0, 13, 14]
+    assert {aspect.level for aspect in aspects.values()} == {Level.OK}
+    assert aspects["arm left"].hardware_id == "192.168.1.5"
 
 
-def test_events_since_the_last_diagnosis_are_a_warning():
-    level, message, _ = diagnosis(snapshot(), "autonomous", {}, COUNTERS)
-    assert (level, message) == (DiagnosticStatus.OK, "EXECUTING")
+def test_events_of_the_last_minute_are_graded_where_they_belong():
     more = dataclasses.replace(COUNTERS, speed_limit_events=12, starvations=4)
-    level, message, _ = diagnosis(snapshot(more), "autonomous", {}, COUNTERS)
-    assert level == DiagnosticStatus.WARN
-    assert message == "EXECUTING (new: 1 starvations, 2 speed limit events)"
-    level, _, _ = diagnosis(snapshot(Counters(chunks_accepted=5)), "autonomous", {}, None)
-    assert level == DiagnosticStatus.OK
-    level, message, _ = diagnosis(snapshot(more, State.ESTOP), "autonomous", {}, COUNTERS)
-    assert (level, message) == (DiagnosticStatus.ERROR, "ESTOP")
+    aspects = look(more)
+    assert aspects["limits"].level == Level.WARN
+    assert aspects["limits"].message == "speed limit events [1/min] is 2, WARN from 1"
+    assert aspects["chunks"].message == "starvations [1/min] is 1, WARN from 1"
+    assert aspects["timing"].level == Level.OK
+    worse = look(more, error_limit_events=2)
+    assert worse["limits"].level == Level.ERROR
+    assert look(more, warn_limit_events=3)["limits"].level == Level.OK
+    anew = look(Counters(chunks_accepted=5))  # a new activation begins at zero
+    assert {aspect.level for aspect in anew.values()} == {Level.OK}
+
+
+def test_a_failed_arm_and_a_latched_stop_are_errors():
+    stopped = look(COUNTERS, State.ESTOP)["state"]
+    assert (stopped.level, stopped.message) == (Level.ERROR, "ESTOP")
+    assert look(COUNTERS, State.STARVED)["state"].level == Level.WARN
+    failed = dataclasses.replace(snapshot(), failures={"right": "its feedback stands still"})
+    aspects = ArmDiagnosis().look(failed, ArmControllerParameters(), 0.0)
+    levels = {aspect.name: aspect.level for aspect in aspects}
+    assert (levels["arm left"], levels["arm right"]) == (Level.OK, Level.ERROR)
+
+
+def test_a_chunk_that_gets_old_is_a_warning_before_the_arms_hold():
+    for age_s, level in ((1.9, Level.OK), (2.1, Level.WARN), (2.6, Level.ERROR)):
+        old = dataclasses.replace(snapshot(), chunk_age_s=age_s)
+        aspects = ArmDiagnosis().look(old, ArmControllerParameters(), 0.0)
+        assert {aspect.name: aspect.level for aspect in aspects}["chunks"] == level

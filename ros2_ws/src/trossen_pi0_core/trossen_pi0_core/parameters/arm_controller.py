@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY, JointLimits, per_joint
+from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 # Four fifths of what the arm's controller is delivered with (27, 7 and 400). In the simulated kit a
@@ -152,6 +153,50 @@ class ArmControllerParameters:
     move_velocity_fraction: float = parameter(
         0.3, "Part of the speed limits that MoveTo and ramps use [1].", low=0.01, high=0.9
     )
+    warn_tick_lateness_s: float = warning(
+        0.005, "99th percentile of how late control ticks begin [s]", low=0.0001, high=10.0
+    )
+    error_tick_lateness_s: float = error(
+        0.05, "99th percentile of how late control ticks begin [s]", low=0.0001, high=10.0
+    )
+    warn_missed_deadlines: int = warning(
+        10,
+        "control ticks more than a period late, and late round trips [1/min]",
+        low=1,
+        high=1000000,
+    )
+    error_missed_deadlines: int = error(
+        600,
+        "control ticks more than a period late, and late round trips [1/min]",
+        low=1,
+        high=1000000,
+    )
+    warn_limit_events: int = warning(
+        1,
+        "position, speed, acceleration and effort limit events [1/min]",
+        low=1,
+        high=1000000,
+    )
+    error_limit_events: int = error(
+        600,
+        "position, speed, acceleration and effort limit events [1/min]",
+        low=1,
+        high=1000000,
+    )
+    warn_chunk_events: int = warning(
+        1, "chunks refused or run out and clock jumps [1/min]", low=1, high=1000000
+    )
+    error_chunk_events: int = error(
+        60, "chunks refused or run out and clock jumps [1/min]", low=1, high=1000000
+    )
+    warn_chunk_age_s: float = parameter(
+        2.0,
+        "Diagnostics: age of the chunk in force, first value of a warning; an error is "
+        "max_chunk_age_s [s].",
+        low=0.01,
+        high=60.0,
+        live=True,
+    )
 
     @property
     def joint_map(self) -> JointMap:
@@ -190,6 +235,7 @@ class ArmControllerParameters:
             raise ParameterError(
                 f"effort_limit: must be greater than 0, got {list(self.effort_limit)}"
             )
+        check_bounds(self)
         arms = len(self.arms)
         for name in ("arm_addresses", "arm_models", "end_effectors"):
             if len(self.for_each_arm(name)) != arms:

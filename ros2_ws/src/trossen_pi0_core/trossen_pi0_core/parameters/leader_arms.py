@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_core.joints import ARM_JOINTS, JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import per_joint
+from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 REFUSE, RAMP = "refuse", "ramp"
@@ -107,6 +108,18 @@ class LeaderArmsParameters:
         1.0, "Over this time it fades in [s].", low=0.05, high=10.0
     )
     status_rate: float = parameter(10.0, "Rate of /teleop/status [Hz].", low=1.0, high=100.0)
+    warn_tick_lateness_s: float = warning(
+        0.005, "99th percentile of how late ticks begin [s]", low=0.0001, high=10.0
+    )
+    error_tick_lateness_s: float = error(
+        0.05, "99th percentile of how late ticks begin [s]", low=0.0001, high=10.0
+    )
+    warn_missed_deadlines: int = warning(
+        10, "ticks that began more than a period late [1/min]", low=1, high=1000000
+    )
+    error_missed_deadlines: int = error(
+        600, "ticks that began more than a period late [1/min]", low=1, high=1000000
+    )
 
     @property
     def joint_map(self) -> JointMap:
@@ -146,6 +159,7 @@ class LeaderArmsParameters:
             except JointError as error:
                 prefixes = "urdf_prefixes" if name == "joint_map" else "follower_prefixes"
                 raise ParameterError(f"arms and {prefixes}: {error}") from error
+        check_bounds(self)
         arms = len(self.arms)
         for name in ("arm_addresses", "arm_models", "end_effectors"):
             if len(self.for_each_arm(name)) != arms:

@@ -6,6 +6,7 @@ from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 BACKENDS = ("openpi", "pi0", "expert", "replay")
@@ -103,6 +104,43 @@ class PolicyParameters:
         10.0, "A run without a new chunk for this long fails [s].", low=0.1, high=600.0, live=True
     )
     status_rate: float = parameter(5.0, "Rate of the status topic [Hz].", low=0.5, high=50.0)
+    warn_picture_rate: float = warning(
+        20.0, "rate of the pictures of a camera [Hz]", low=0.1, high=1000.0, small=True
+    )
+    error_picture_rate: float = error(
+        5.0, "rate of the pictures of a camera [Hz]", low=0.1, high=1000.0, small=True
+    )
+    warn_picture_age_s: float = warning(
+        0.2, "age of the newest picture of a camera [s]", low=0.001, high=60.0
+    )
+    error_picture_age_s: float = error(
+        0.5, "age of the newest picture of a camera [s]", low=0.001, high=60.0
+    )
+    warn_joint_rate: float = warning(
+        40.0, "rate of the joint states [Hz]", low=0.1, high=1000.0, small=True
+    )
+    error_joint_rate: float = error(
+        10.0, "rate of the joint states [Hz]", low=0.1, high=1000.0, small=True
+    )
+    warn_joint_age_s: float = warning(
+        0.1, "age of the newest joint state [s]", low=0.001, high=60.0
+    )
+    error_joint_age_s: float = error(0.5, "age of the newest joint state [s]", low=0.001, high=60.0)
+    warn_inference_s: float = warning(
+        0.5, "95th percentile of the time of an inference [s]", low=0.001, high=600.0
+    )
+    error_inference_s: float = error(
+        2.0, "95th percentile of the time of an inference [s]", low=0.001, high=600.0
+    )
+    warn_policy_events: int = warning(
+        1, "failed inferences and answers that came too late [1/min]", low=1, high=1000000
+    )
+    error_policy_events: int = error(
+        30,
+        "failed inferences and answers that came too late [1/min]",
+        low=1,
+        high=1000000,
+    )
     policy_host: str = parameter("127.0.0.1", "openpi: host name or address of the server.")
     policy_port: int = parameter(8000, "openpi: port of the server.", low=1, high=65535)
     policy_api_key: str = parameter("", "openpi: API key; empty: none is sent.")
@@ -200,6 +238,7 @@ class PolicyParameters:
                 "checkpoint: the backend 'pi0' needs a checkpoint: a folder with params/ and "
                 "assets/, or a location such as gs://bucket/folder"
             )
+        check_bounds(self, low=("picture_rate", "joint_rate"))
         if self.max_observation_age_s < self.sync_tolerance_s:
             raise ParameterError(
                 f"sync_tolerance_s ({self.sync_tolerance_s}) must not exceed "

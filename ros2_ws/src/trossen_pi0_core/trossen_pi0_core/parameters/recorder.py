@@ -5,6 +5,7 @@ from __future__ import annotations
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.errors import JointError, ParameterError
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 IMAGE_COMPRESSIONS = ("none", "jpeg", "h264")
@@ -58,6 +59,20 @@ class RecorderParameters:
         2000, "An episode ends, and none begins, with less free on the disk [MB].", low=0
     )
     status_rate: float = parameter(2.0, "Rate of the status topic [Hz].", low=0.5, high=20.0)
+    warn_disk_mb: int = parameter(
+        10000,
+        "Diagnostics: free on the disk, largest value of a warning; an error is min_disk_mb [MB].",
+        low=0,
+        live=True,
+    )
+    warn_waiting_mb: int = warning(
+        256, "most that has waited to be written in an episode [MB]", low=1, high=65536
+    )
+    error_waiting_mb: int = error(
+        480, "most that has waited to be written in an episode [MB]", low=1, high=65536
+    )
+    warn_dropped: int = warning(1, "messages dropped [1/min]", low=1, high=1000000)
+    error_dropped: int = error(300, "messages dropped [1/min]", low=1, high=1000000)
 
     @property
     def joint_map(self) -> JointMap:
@@ -94,6 +109,7 @@ class RecorderParameters:
                 f"camera_topics: need one for each of {list(self.cameras)}, "
                 f"got {list(self.camera_topics)}"
             )
+        check_bounds(self)
         for text in self.extra_topics:
             words = text.split()
             if len(words) != 2 or not words[0].startswith("/") or words[1].count("/msg/") != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trossen_pi0_core.errors import ParameterError
+from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 VARIANTS = ("red_cube", "blue_brick", "wooden_block", "disturbance")
@@ -56,9 +57,22 @@ class SimParameters:
     status_rate: float = parameter(
         10.0, "Rate of /sim/status and /sim/ground_truth [Hz].", low=1.0, high=100.0
     )
+    warn_real_time_factor: float = warning(
+        0.95, "speed of the simulation over real time [1]", low=0.0, high=1.0, small=True
+    )
+    error_real_time_factor: float = error(
+        0.5, "speed of the simulation over real time [1]", low=0.0, high=1.0, small=True
+    )
+    warn_skipped: int = warning(
+        60, "pictures that were not rendered in time [1/min]", low=1, high=1000000
+    )
+    error_skipped: int = error(
+        1200, "pictures that were not rendered in time [1/min]", low=1, high=1000000
+    )
 
     def check(self) -> None:
         """Checks what concerns several parameters together."""
+        check_bounds(self, low=("real_time_factor",))
         if len(set(self.arm_addresses)) != 2 or len(self.arm_addresses) != 2:
             raise ParameterError(
                 f"arm_addresses: need two different addresses, got {list(self.arm_addresses)}"

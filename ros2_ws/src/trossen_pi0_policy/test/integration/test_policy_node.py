@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 
 from trossen_pi0_core.joints import JointMap
@@ -187,12 +187,70 @@ def test_diagnostics_once_a_second(openpi, ros):
     ros.peer.create_subscription(DiagnosticArray, "/diagnostics", entries.append, 10)
     openpi()
     ros.wait_until(lambda: len(entries) >= 3, "diagnostics")
-    status = entries[-1].status[0]
-    assert status.name == "/policy"
-    assert status.message == "IDLE"
-    assert {value.key for value in status.values} >= {"backend", "overhead [s]", "missing"}
+    statuses = {status.name: status for status in entries[-1].status}
+    assert list(statuses) == [
+        "policy: state",
+        "policy: backend",
+        "policy: inference",
+        "policy: cam_high",
+        "policy: cam_low",
+        "policy: cam_left_wrist",
+        "policy: cam_right_wrist",
+        "policy: joint states",
+    ]
+    assert statuses["policy: state"].message == "IDLE"
+    assert statuses["policy: cam_low"].hardware_id == "/cam_low/color/image_raw"
     gap_ns = time_ns(entries[2].header.stamp) - time_ns(entries[1].header.stamp)
     assert 0.9e9 <= gap_ns <= 3e9
+
+
+class Grades:
+    """The newest level and message of each entry in /diagnostics."""
+
+    def __init__(self, ros):
+        self._ros = ros
+        self._latest = {}
+        ros.peer.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
+
+    def _take(self, message):
+        self._latest.update({status.name: status for status in message.status})
+
+    def wait_for(self, name, level, text=""):
+        def found():
+            status = self._latest.get(f"policy: {name}")
+            return status is not None and status.level == level and text in status.message
+
+        self._ros.wait_until(found, f"{name} at level {level!r} with {text!r}")
+
+
+def test_a_stopped_camera_is_told_in_diagnostics_until_it_is_back(openpi, ros):
+    grades = Grades(ros)
+    kit = openpi(warn_picture_rate=5.0, error_picture_rate=1.0)
+    grades.wait_for("cam_left_wrist", DiagnosticStatus.OK, "comes on /cam_left_wrist/color")
+    (set_result,) = ros.policy.set_parameters([Parameter("warn_picture_rate", value=500.0)])
+    assert set_result.successful
+    grades.wait_for("cam_left_wrist", DiagnosticStatus.WARN, "WARN at or below 500")
+    ros.policy.set_parameters([Parameter("warn_picture_rate", value=5.0)])
+    kit.cameras.remove("cam_left_wrist")
+    grades.wait_for("cam_left_wrist", DiagnosticStatus.ERROR, "age [s] is ")
+    grades.wait_for("cam_high", DiagnosticStatus.OK)
+    kit.cameras.add("cam_left_wrist")
+    grades.wait_for("cam_left_wrist", DiagnosticStatus.OK, "comes on")
+    (set_result,) = ros.policy.set_parameters([Parameter("error_picture_rate", value=6.0)])
+    assert "must not be greater than warn_picture_rate" in set_result.reason
+
+
+def test_an_input_that_never_came_is_stale_and_a_server_that_is_gone_an_error(ros, policy_server):
+    grades = Grades(ros)
+    ros.kit.cameras.remove("cam_low")
+    ros.start_policy(policy_port=policy_server.port)
+    grades.wait_for("cam_low", DiagnosticStatus.STALE, "nothing has come yet")
+    grades.wait_for("backend", DiagnosticStatus.OK, "ready")
+    policy_server.stop()
+    ros.kit.cameras.add("cam_low")
+    ros.kit.wait_for_status(lambda status: not status.missing, "all inputs")
+    ros.kit.call(ros.kit.start)
+    grades.wait_for("backend", DiagnosticStatus.ERROR, "cannot be reached")
 
 
 # Inputs that are not as they should be ------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 
 import numpy as np
 from rclpy.node import Node
@@ -12,7 +13,7 @@ from trossen_pi0_core.errors import ImageError
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_msgs.msg import GroundTruth as GroundTruthMsg
 from trossen_pi0_policy.backends import GroundTruth, LatestGroundTruth
-from trossen_pi0_policy.observations import ObservationBuffer
+from trossen_pi0_policy.observations import JOINT_STREAM, ObservationBuffer
 from trossen_pi0_ros.convert import image_to_rgb, time_ns
 from trossen_pi0_ros.qos import COMMANDS, image_qos
 
@@ -66,15 +67,18 @@ class Inputs:
         return self._node.get_clock().now().nanoseconds
 
     def _on_image(self, camera: str, message: Image) -> None:
+        stamp_ns = time_ns(message.header.stamp)
+        self._observations.heard(camera, stamp_ns, time.monotonic())
         try:
             image = image_to_rgb(message)
         except ImageError as error:
             self._observations.refuse(camera, str(error))
             return
-        self._observations.add_image(camera, time_ns(message.header.stamp), image, self._now_ns())
+        self._observations.add_image(camera, stamp_ns, image, self._now_ns())
 
     def _on_joints(self, message: JointState) -> None:
         stamp_ns = time_ns(message.header.stamp)
+        self._observations.heard(JOINT_STREAM, stamp_ns, time.monotonic())
         names, positions = list(message.name), list(message.position)
         self._observations.add_joints(stamp_ns, names, positions, self._now_ns())
 

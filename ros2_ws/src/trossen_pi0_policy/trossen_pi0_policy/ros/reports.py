@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 
 from rclpy.node import Node
 
@@ -10,14 +12,14 @@ from trossen_pi0_core.contract import NANOSECONDS
 from trossen_pi0_core.parameters import PolicyParameters
 from trossen_pi0_msgs.msg import PolicyStatus
 from trossen_pi0_policy.changes import ChangeLog
+from trossen_pi0_policy.diagnosis import PolicyDiagnosis
 from trossen_pi0_policy.observations import ObservationBuffer
 from trossen_pi0_policy.runner import PolicyRunner
 from trossen_pi0_policy.state import PolicyState, RunnerStatus
 from trossen_pi0_ros.convert import time_msg
-from trossen_pi0_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from trossen_pi0_ros.diagnostics import Diagnostics
 from trossen_pi0_ros.qos import STATUS
 
-_LEVELS = {PolicyState.STALLED: WARN, PolicyState.ERROR: ERROR}
 _DIAGNOSTICS_PERIOD_NS = NANOSECONDS
 
 
@@ -27,25 +29,27 @@ class Reports:
     def __init__(
         self,
         node: Node,
-        parameters: PolicyParameters,
+        parameters: Callable[[], PolicyParameters],
         runner: PolicyRunner,
         observations: ObservationBuffer,
         diagnostics: Diagnostics,
     ) -> None:
         """Args:
         node: owner of the status publisher.
-        parameters: backend's name and the status rate.
+        parameters: present parameters of the node.
         runner: whose status is published.
         observations: counts pictures and knows their age.
-        diagnostics: the node's entry.
+        diagnostics: the node's entries.
         """
         self._node = node
-        self._backend = parameters.backend
-        self._period_ns = round(NANOSECONDS / parameters.status_rate)
+        self._parameters = parameters
+        self._backend = parameters().backend
+        self._period_ns = round(NANOSECONDS / parameters().status_rate)
         self._runner = runner
         self._observations = observations
         self._publisher = node.create_publisher(PolicyStatus, "/policy/status", STATUS)
         self._diagnostics = diagnostics
+        self._diagnosis = PolicyDiagnosis()
         self._changes = ChangeLog()
         self._advice: tuple[str, ...] = ()
         self._last: tuple[PolicyState, str, str] | None = None
@@ -67,7 +71,7 @@ class Reports:
             self._publisher.publish(self._message(status, now_ns))
         if is_due(self._diagnostics_due_ns, _DIAGNOSTICS_PERIOD_NS, now_ns):
             self._diagnostics_due_ns = now_ns + _DIAGNOSTICS_PERIOD_NS
-            self._diagnose(status)
+            self._diagnose(status, now_ns)
         for bad, line in self._changes.lines(status.state, status.reason, status.missing, now_ns):
             if bad:
                 self._node.get_logger().warning(line)
@@ -104,28 +108,16 @@ class Reports:
         message.header.stamp = time_msg(now_ns)
         return message
 
-    def _diagnose(self, status: RunnerStatus) -> None:
-        parts = [status.state.name, *([status.reason] if status.reason else []), *status.advice]
-        level = _LEVELS.get(status.state, WARN if status.advice else OK)
-        self._diagnostics.publish(
-            level,
-            ": ".join(parts[:2]) + "".join(f"; {part}" for part in parts[2:]),
-            {
-                "backend": self._backend,
-                "run": status.run_id or "none",
-                "execution": status.execution.name.lower(),
-                "expected delay [s]": status.expected_delay_s,
-                "chunks published": status.chunks_published,
-                "pauses": status.pauses,
-                "late answers": status.late_answers,
-                "inference failures": status.inference_failures,
-                "inference p50 [s]": status.latency_p50_s,
-                "inference p95 [s]": status.latency_p95_s,
-                "overhead [s]": status.latency.overhead_s,
-                "pictures received": self._observations.images_received,
-                "missing": "; ".join(status.missing) or "nothing",
-            },
+    def _diagnose(self, status: RunnerStatus, now_ns: int) -> None:
+        aspects = self._diagnosis.look(
+            status,
+            self._observations,
+            self._parameters(),
+            active=self._runner.enabled,
+            now_s=time.monotonic(),
+            now_ns=now_ns,
         )
+        self._diagnostics.publish(*aspects)
 
 
 def is_due(due_ns: int, period_ns: int, now_ns: int) -> bool:

@@ -16,7 +16,8 @@ from rclpy.qos import (
 )
 from std_msgs.msg import String
 
-from trossen_pi0_ros.diagnostics import WARN, Diagnostics
+from trossen_pi0_core.diagnostics import Aspect, Level
+from trossen_pi0_ros.diagnostics import Diagnostics, inactive
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
 
 if TYPE_CHECKING:
@@ -56,25 +57,36 @@ def test_a_late_subscriber_gets_the_last_status(ros: Ros) -> None:
     assert ros.wait_for_message(String, "/status", STATUS).data == "last"
 
 
-def test_diagnostics_name_the_node_and_give_figures(ros: Ros) -> None:
+def test_diagnostics_name_node_and_aspect_and_give_figures(ros: Ros) -> None:
     node = ros.node("arm_controller")
-    diagnostics = Diagnostics(node, hardware_id="arms")
+    diagnostics = Diagnostics(node)
+    timing = Aspect("timing", "arms")
+    timing.figures(
+        {"latency [s]": 0.123456, "missing": math.nan, "state": "HOLDING", "ticks": 12345678}
+    )
+    timing.say(Level.WARN, "slow")
 
-    def publish() -> None:
-        values = {"latency_s": 0.123456, "missing": math.nan, "state": "HOLDING", "ticks": 12345678}
-        diagnostics.publish(WARN, "slow", values)
-
-    node.create_timer(0.02, publish)
+    node.create_timer(0.02, lambda: diagnostics.publish(timing, inactive("it rests")))
     message = ros.wait_for_message(DiagnosticArray, "/diagnostics", 10)
     assert message.header.stamp.sec > 1_600_000_000
-    (status,) = message.status
+    status, other = message.status
     assert status.level == DiagnosticStatus.WARN
-    assert status.name == "/arm_controller"
+    assert status.name == "arm_controller: timing"
     assert status.message == "slow"
     assert status.hardware_id == "arms"
     assert {pair.key: pair.value for pair in status.values} == {
-        "latency_s": "0.1235",
+        "latency [s]": "0.1235",
         "missing": "none",
         "state": "HOLDING",
         "ticks": "12345678",
     }
+    assert (other.name, other.level, other.message) == (
+        "arm_controller: state",
+        DiagnosticStatus.WARN,
+        "it rests",
+    )
+
+
+def test_levels_are_those_of_the_messages() -> None:
+    for level in Level:
+        assert bytes([level]) == getattr(DiagnosticStatus, level.name)

@@ -11,7 +11,7 @@ ARGS ?=
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution record-expert teleop doctor soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution bench-knobs record-expert teleop doctor soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -28,6 +28,9 @@ bench-stack: setup  ## measure latency, jitter, CPU and lost pictures of the run
 
 bench-execution: setup  ## compare blocking, async and rtc at inference delays: table and plot in docs/
 	@exec tools/run python -m trossen_pi0_bringup.execution_bench $(ARGS)
+
+bench-knobs: setup  ## set each live parameter during a run and measure it: table in docs/tuning.md
+	@exec tools/run python -m trossen_pi0_bringup.knob_bench document:=docs/tuning.md $(ARGS)
 
 record-expert: setup  ## record the scripted expert in simulation: make record-expert N=50 SEED=0
 	@exec tools/run python -m trossen_pi0_bringup.record_expert episodes:=$(or $(N),50) seed:=$(or $(SEED),0) $(ARGS)

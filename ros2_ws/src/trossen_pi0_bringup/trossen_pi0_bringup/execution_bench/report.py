@@ -171,19 +171,19 @@ def _style(mode: str) -> dict[str, str | float]:
     return {"color": _COLOURS.get(mode, "black"), "label": mode, "ms": 4.0, "lw": 1.4}
 
 
-def write_table(path: Path, text: str) -> None:
+def write_table(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Puts the tables between the marks of a document; without a document it makes one of them.
 
     Raises:
         ParameterError: the document has no marks.
     """
-    marked = f"{BEGIN}\n\n{text}\n\n{END}"
+    marked = f"{begin}\n\n{text}\n\n{end}"
     if path.exists():
         document = path.read_text()
-        head, begin, rest = document.partition(BEGIN)
-        _, end, tail = rest.partition(END)
-        if not begin or not end:
-            raise ParameterError(f"{path}: need the lines {BEGIN!r} and {END!r} in this order")
+        head, found_begin, rest = document.partition(begin)
+        _, found_end, tail = rest.partition(end)
+        if not found_begin or not found_end:
+            raise ParameterError(f"{path}: need the lines {begin!r} and {end!r} in this order")
         marked = head + marked + tail
     else:
         path.parent.mkdir(parents=True, exist_ok=True)

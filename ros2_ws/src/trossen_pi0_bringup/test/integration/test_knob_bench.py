@@ -70,6 +70,15 @@ def test_chunks_from_one_state_disagree_and_a_prefix_makes_them_agree():
     assert apart_rad([answer["actions"] for answer in told]) < 0.6 * apart_rad(free)
 
 
+def test_each_row_of_the_table_meets_the_same_draws():
+    asked, state = policy(), on_lap(np.array([0.3]))[0]
+    first = [answered(asked, state)["actions"] for _ in range(2)]
+    asked.answering = AT_ONCE
+    again = [answered(asked, state)["actions"] for _ in range(2)]
+    assert not np.array_equal(first[0], first[1])
+    np.testing.assert_array_equal(first, again)
+
+
 def test_every_so_many_th_answer_is_slow():
     answering = Answering(0.1, slow_s=0.3, slow_every=3)
     assert [answering.latency_s(i) for i in range(6)] == [0.1, 0.1, 0.3, 0.1, 0.1, 0.3]
@@ -98,13 +107,15 @@ def test_the_rows_begin_from_the_shipped_values():
         assert repr(value) == repr(shipped)  # NaN differs from itself
 
 
-def recording(turns_per_s, jitter_ns=0):
+def recording(turns_per_s, jitter_ns=0, measured_until=1001):
     """Ten seconds on the lap, commands each 10 ms, measured 50 ms later."""
     made = EpisodeRecording()
     rng = np.random.default_rng(1)
     for i in range(1001):
         stamp_ns = i * SECOND // 100 + int(rng.integers(-jitter_ns, jitter_ns + 1))
         for add, lag_s in ((made.add_command, 0.0), (made.add_measured, 0.05)):
+            if add == made.add_measured and i >= measured_until:
+                continue
             at_s = stamp_ns / SECOND - lag_s
             message = JointState(name=list(JointMap().urdf_names))
             message.header.stamp = time_msg(max(0, stamp_ns))
@@ -141,6 +152,13 @@ def test_late_ticks_are_no_jerk():
     steady = row_figures(snapshot(1.0), snapshot(9.0), recording(0.5), [], "")
     late = row_figures(snapshot(1.0), snapshot(9.0), recording(0.5, 3_000_000), [], "")
     assert late.jerk == pytest.approx(steady.jerk, rel=0.01)
+
+
+def test_what_has_not_come_yet_is_left_out():
+    whole = row_figures(snapshot(1.0), snapshot(9.0), recording(0.2), [], "")
+    part = row_figures(snapshot(1.0), snapshot(9.0), recording(0.2, measured_until=880), [], "")
+    assert part.tracking_rad == pytest.approx(whole.tracking_rad, rel=0.02)
+    assert part.laps_per_min == pytest.approx(whole.laps_per_min, rel=0.01)
 
 
 def test_the_table_says_how_a_run_ended():

@@ -84,21 +84,23 @@ def row_figures(
         ended: how the run ended; empty: it went on.
     """
     duration_s = (after.stamp_ns - before.stamp_ns) / NANOSECONDS
-    commands = positions_at(recording.commands, before.stamp_ns, after.stamp_ns)
-    measured = positions_at(recording.measured, before.stamp_ns, after.stamp_ns)
+    commands, measured = positions(
+        [recording.commands, recording.measured], before.stamp_ns, after.stamp_ns
+    )
     still_s = metrics.still_time(commands, SAMPLE_S, metrics.STILL)
     off = (commands - measured)[:, metrics.REVOLUTE]
     then, now = before.controller, after.controller
     starved = now.starvation_count - then.starvation_count
     timeouts = now.chunk_timeouts - then.chunk_timeouts
-    turned = np.diff(np.unwrap(phase(commands))).sum() if len(commands) > 1 else 0.0
+    seen_s = SAMPLE_S * (len(commands) - 1) if len(commands) > 1 else math.nan
+    turns = np.diff(np.unwrap(phase(commands))).sum() / (2.0 * math.pi)
     per_min = 60.0 / duration_s
     chunks = after.policy.chunks_published - before.policy.chunks_published
     return RowFigures(
         chunks_per_s=chunks / duration_s,
-        laps_per_min=turned / (2.0 * math.pi) * per_min,
+        laps_per_min=turns / seen_s * 60.0,
         jerk=metrics.rms_jerk(commands[:, metrics.REVOLUTE], SAMPLE_S, still_s),
-        still=still_s / duration_s,
+        still=still_s / seen_s,
         starvations=(starved + timeouts) * per_min,
         pauses=(after.policy.pauses - before.policy.pauses) * per_min,
         expected_delay_s=after.policy.expected_delay_s,
@@ -108,17 +110,22 @@ def row_figures(
     )
 
 
-def positions_at(series: Series, first_ns: int, last_ns: int) -> Array:
-    """Positions at equal times, cubic between those that were seen, shape (n, joints) [rad; m]."""
-    stamps_ns, values = series.arrays()
-    if len(stamps_ns) < 2:
-        return np.zeros((0, len(metrics.STILL)))
-    stamps_ns, first = np.unique(stamps_ns, return_index=True)
-    times_s = (stamps_ns - first_ns) / NANOSECONDS
-    last_s = (last_ns - first_ns) / NANOSECONDS
-    at_s = np.arange(0.0, last_s, SAMPLE_S)
-    at_s = at_s[(at_s >= times_s[0]) & (at_s <= times_s[-1])]
-    return CubicSpline(times_s, values[first])(at_s)
+def positions(series: Sequence[Series], first_ns: int, last_ns: int) -> list[Array]:
+    """Positions at equal times that all series cover, each of shape (n, joints) [rad; m].
+
+    Between those that were seen they are cubic.
+    """
+    curves: list[CubicSpline] = []
+    for each in series:
+        stamps_ns, values = each.arrays()
+        if len(stamps_ns) < 2:
+            return [np.zeros((0, len(metrics.STILL))) for _ in series]
+        stamps_ns, first = np.unique(stamps_ns, return_index=True)
+        curves.append(CubicSpline((stamps_ns - first_ns) / NANOSECONDS, values[first]))
+    begin_s = max(0.0, *(curve.x[0] for curve in curves))
+    end_s = min((last_ns - first_ns) / NANOSECONDS, *(curve.x[-1] for curve in curves))
+    at_s = np.arange(begin_s, end_s, SAMPLE_S)
+    return [curve(at_s) for curve in curves]
 
 
 _COLUMNS = (

@@ -75,13 +75,14 @@ class _Question:
 
 
 class LapPolicy:
-    """Behind a ``PolicyServer``. ``answering`` may be set by any thread."""
+    """Behind a ``PolicyServer``. ``answering`` may be set by any thread, and begins it anew."""
 
     metadata: Mapping[str, Any] = {"rtc": "guided"}
     max_batch = 1
 
     def __init__(self, seed: int) -> None:
         """``seed`` decides on ways and noise."""
+        self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._answering = Answering()
@@ -96,6 +97,7 @@ class LapPolicy:
     def answering(self, value: Answering) -> None:
         with self._lock:
             self._answering, self._number = value, 0
+            self._rng = np.random.default_rng(self._seed)
 
     def prepare(self, request: Mapping[str, Any]) -> _Question:
         """Takes the state, and what the chunk shall agree with if there is something.
@@ -120,7 +122,7 @@ class LapPolicy:
         with self._lock:
             latency_s = self._answering.latency_s(self._number)
             self._number += 1
-        rows, committed = self._plan(question)
+            rows, committed = self._plan(question)
         time.sleep(max(0.0, began_s + latency_s - time.monotonic()))
         return {
             "actions": rows.astype(np.float32),

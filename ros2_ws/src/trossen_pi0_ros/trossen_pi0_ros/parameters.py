@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
@@ -62,6 +63,7 @@ class NodeParameters(Generic[P]):
         self._refuse_unknown(node)
         values = {spec.name: _declare(node, spec) for spec in self._specs.values()}
         self.value: P = from_values(cls, values)
+        node.add_pre_set_parameters_callback(self._typed)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -83,6 +85,11 @@ class NodeParameters(Generic[P]):
 
     def _changes(self, parameters: list[Parameter]) -> dict[str, Any]:
         return {p.name: _plain(p.value) for p in parameters if p.name in self._specs}
+
+    def _typed(self, parameters: list[Parameter]) -> list[Parameter]:
+        return [
+            _as_declared(parameter, self._specs.get(parameter.name)) for parameter in parameters
+        ]
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
@@ -116,6 +123,21 @@ def _declare(node: Node, spec: ParameterSpec) -> Any:
     value = spec.check(value)
     node.set_descriptor(spec.name, descriptor(spec))
     return value
+
+
+def _as_declared(parameter: Parameter, spec: ParameterSpec | None) -> Parameter:
+    """What a person types, in the declared type: 0 is 0.0 for a float, nan is NaN where it may be.
+
+    The command line takes a number without a point for an integer, and only ``.nan`` for NaN.
+    """
+    if spec is None or spec.is_list or spec.type is not float:
+        return parameter
+    value = parameter.value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Parameter(parameter.name, value=float(value))
+    if spec.allow_nan and isinstance(value, str) and value.strip().lower() == "nan":
+        return Parameter(parameter.name, value=math.nan)
+    return parameter
 
 
 def descriptor(spec: ParameterSpec) -> ParameterDescriptor:

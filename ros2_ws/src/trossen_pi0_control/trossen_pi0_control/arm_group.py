@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
@@ -160,6 +160,25 @@ class ArmGroup:
             raise DriverError("; ".join(failures.values()))
         return np.concatenate([m.reading.positions for m in self._members if m.reading])
 
+    def held(self, commanded: NDArray[np.float64], anew: Collection[str]) -> NDArray[np.float64]:
+        """Where to hold after a repair, shape (joints,) [rad; m for carriages].
+
+        Arms that went on holding stay where they were told to be, which is not where a gripper
+        with something in it is; from there to the measured pose would be a jump.
+
+        Args:
+            commanded: last commanded positions, shape (joints,) [rad; m for carriages].
+            anew: names of the arms that were connected anew; they are held where they are.
+
+        Raises:
+            DriverError: an arm has failed.
+        """
+        positions = self.pose()
+        for member in self._members:
+            if member.arm.name not in anew:
+                positions[member.joints] = commanded[member.joints]
+        return positions
+
     def cycle(self, targets: NDArray[np.float64] | None, elapsed_s: float) -> Feedback:
         """Commands and reads each arm once, all at the same time.
 
@@ -182,10 +201,13 @@ class ArmGroup:
             _joined([reading.external_efforts for reading in readings]),
         )
 
-    def repair(self, *, enable: bool) -> None:
+    def repair(self, *, enable: bool) -> list[str]:
         """Disconnects the failed arms, connects them anew and makes them ready; blocks.
 
         Cycles leave these arms alone meanwhile and go on with the others.
+
+        Returns:
+            Names of these arms.
 
         Raises:
             DriverError: what went wrong with each arm that failed again.
@@ -196,6 +218,7 @@ class ArmGroup:
         )
         wait(futures)
         _raise_all(futures)
+        return [member.arm.name for member in failed]
 
 
 def _on_each(

@@ -249,9 +249,8 @@ class ControlLoop:
             estops = self._estops
         if self._crash:
             raise DriverError(f"{self._crash}; deactivate the node and activate it again")
-        failed = list(self._group.failures)
         try:
-            self._group.repair(enable=self._sends)
+            repaired = self._group.repair(enable=self._sends)
         except DriverError as error:
             with self._lock:
                 executor.fault(str(error))
@@ -261,8 +260,10 @@ class ControlLoop:
                 raise DriverError("the e-stop was pressed meanwhile")
             if self._executor is not executor:
                 raise DriverError(_NOT_ACTIVE)
-            executor.clear(self._group.pose(), self._now_ns())
-        return f"cleared; connected anew: {failed}" if failed else "cleared"
+            group = self._group
+            held = group.held(executor.command, repaired) if self._sends else group.pose()
+            executor.clear(held, self._now_ns())
+        return f"cleared; connected anew: {repaired}" if repaired else "cleared"
 
     def watch_driver(self) -> None:
         """Faults when the control thread is stuck in a driver call; to be called regularly.

@@ -259,11 +259,11 @@ class MotionExecutor:
         self.counters.estops += self.state != State.ESTOP
         self._halt(State.ESTOP, reason)
 
-    def clear(self, measured: _Positions, now_ns: int) -> None:
-        """Leaves FAULT or ESTOP and holds at the measured pose; does nothing in other states.
+    def clear(self, pose: _Positions, now_ns: int) -> None:
+        """Leaves FAULT or ESTOP and holds at a pose; does nothing in other states.
 
         Args:
-            measured: joint positions, shape (joints,) [rad; m for carriages].
+            pose: where the arms are, or are held, shape (joints,) [rad; m for carriages].
             now_ns: present time [ns].
 
         Raises:
@@ -272,7 +272,7 @@ class MotionExecutor:
         """
         if not self._halted:
             return
-        self._filter.rest(holdable(self.config.limits, measured, self.config.max_tick_ns))
+        self._filter.rest(holdable(self.config.limits, pose, self.config.max_tick_ns))
         self._retreat = None
         self._tick_ns = now_ns
         self._enter(State.HOLDING)

@@ -39,6 +39,22 @@ def test_an_arm_that_fails_under_an_estop_is_repaired_when_it_is_cleared(rig):
     assert rig.state == State.HOLDING
 
 
+@pytest.mark.parametrize("failing", [None, "left"])
+def test_what_is_in_a_gripper_stays_there(rig, failing):
+    rig.right.obstacle = 0.03  # the gripper is told to close to 0.02 m
+    rig.ticks()
+    rig.loop.estop("e-stop")
+    if failing:
+        rig.left.failing["read"] = "gone"
+        rig.ticks()
+        rig.left.failing.clear()
+    since = len(rig.right.commands)
+    rig.loop.clear_fault()
+    rig.ticks()
+    carriage = np.array(rig.right.commands[since:])[:, 6]
+    np.testing.assert_allclose(carriage, 0.02, atol=1e-6)
+
+
 def test_the_other_arm_is_held_while_one_is_being_repaired(rig, until):
     rig.left.failing["read"] = "gone"
     rig.until(State.FAULT)

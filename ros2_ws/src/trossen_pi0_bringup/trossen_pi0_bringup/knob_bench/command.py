@@ -18,10 +18,11 @@ from pathlib import Path
 from trossen_pi0_bringup.arguments import ARM_CONTROLLER, Arguments, own_argument
 from trossen_pi0_bringup.execution_bench.report import write_table
 from trossen_pi0_bringup.knob_bench.figures import RowFigures, row_figures, table
-from trossen_pi0_bringup.knob_bench.laps import LapPolicy
+from trossen_pi0_bringup.knob_bench.laps import Answering, LapPolicy
 from trossen_pi0_bringup.knob_bench.operator import KnobOperator
-from trossen_pi0_bringup.knob_bench.rows import BASE, ROWS, Row
+from trossen_pi0_bringup.knob_bench.rows import BASE, ROWS, USUAL, Row, Value
 from trossen_pi0_bringup.nodes import NodeSpec, camera_topics
+from trossen_pi0_bringup.operator_node import Watch
 from trossen_pi0_bringup.report import write_json
 from trossen_pi0_bringup.sim import SIM_ARGUMENTS
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_USAGE, StackCommand, checked_specs
@@ -42,6 +43,8 @@ KNOB_ARGUMENTS = (
 _COMMAND_RATE_HZ = 100.0  # every command of the control loop is published, for its jerk
 _SETTLE_CHUNKS = 3
 _SETTLE_S = 20.0
+_OFTEN: dict[str, Value] = {"rate_of_inference": 12}
+_KNOWN_DELAYS, _KNOWN_DELAYS_S = 50, 120.0  # as many as the policy node remembers
 
 
 def main(words: list[str] | None = None) -> int:
@@ -103,18 +106,32 @@ def _measure(command: StackCommand, policy: LapPolicy) -> int:
 
 def _row(command: StackCommand, operator: KnobOperator, policy: LapPolicy, row: Row) -> RowFigures:
     """Sets the row's values during a run and measures."""
-    operator.set_parameters(BASE, command.watch)
-    policy.answering = row.answering
-    operator.ensure_run(command.watch)
-    operator.wait_for_chunks(_SETTLE_CHUNKS, _SETTLE_S, command.watch)
+    watch = command.watch
+    _settle(operator, policy, USUAL if row.starves else row.answering, watch)
     operator.forget()
-    operator.set_parameters(row.changes, command.watch)
     began_s = time.monotonic()
+    before = operator.now()
+    policy.answering = row.answering
+    operator.set_parameters(row.changes, watch)
     if not row.starves:
-        operator.wait_for_chunks(_SETTLE_CHUNKS, _SETTLE_S, command.watch)
-    before, after, ages_s = operator.measure(command.arguments["row_s"], command.watch)
+        operator.wait_for_chunks(_SETTLE_CHUNKS, _SETTLE_S, watch)
+        before = operator.now()
+    after, ages_s = operator.measure(command.arguments["row_s"], watch)
     ended = f"{operator.ended} ({time.monotonic() - began_s:.1f} s)" if operator.ended else ""
     return row_figures(before, after, operator.recording.copy(), ages_s, ended)
+
+
+def _settle(operator: KnobOperator, policy: LapPolicy, answering: Answering, watch: Watch) -> None:
+    """Runs by the shipped values; after a change of latency until older delays are forgotten."""
+    operator.set_parameters(BASE, watch)
+    new = policy.answering != answering
+    policy.answering = answering
+    operator.ensure_run(watch)
+    if new:
+        operator.set_parameters(_OFTEN, watch)
+        operator.wait_for_chunks(_KNOWN_DELAYS, _KNOWN_DELAYS_S, watch)
+        operator.set_parameters(BASE, watch)
+    operator.wait_for_chunks(_SETTLE_CHUNKS, _SETTLE_S, watch)
 
 
 def _write(command: StackCommand, results: list[tuple[Row, RowFigures]]) -> None:

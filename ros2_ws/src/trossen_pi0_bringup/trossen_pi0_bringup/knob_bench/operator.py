@@ -98,15 +98,14 @@ class KnobOperator(EpisodeRunner):
         stamp_ns = self.node.get_clock().now().nanoseconds
         return Snapshot(stamp_ns, seen.policy, seen.controller)
 
-    def measure(self, seconds: float, watch: Watch) -> tuple[Snapshot, Snapshot, list[float]]:
+    def measure(self, seconds: float, watch: Watch) -> tuple[Snapshot, list[float]]:
         """Listens for a while, or until the run ends.
 
         Returns:
-            Counters before and after, and ages of the chunk in force [s].
+            Counters afterwards, and ages of the chunk in force [s].
         """
         ages_s: list[float] = []
-        before = self.now()
-        last = before.controller
+        last = self.recording.controller
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s and not self.ended:
             watch()
@@ -115,7 +114,7 @@ class KnobOperator(EpisodeRunner):
             if status is not None and status is not last:
                 last = status
                 ages_s.append(status.chunk_age_s)
-        return before, self.now(), ages_s
+        return self.now(), ages_s
 
     def forget(self) -> None:
         """Drops what was recorded, so that it does not grow with the bench."""

@@ -34,7 +34,7 @@ BEGIN, END = "<!-- bench-knobs: begin -->", "<!-- bench-knobs: end -->"
 
 KNOB_ARGUMENTS = (
     *SIM_ARGUMENTS,
-    own_argument("row_s", 8.0, "How long each row is measured [s].", low=0.5, high=600.0),
+    own_argument("row_s", 15.0, "How long each row is measured [s].", low=0.5, high=600.0),
     own_argument("rows", len(ROWS), "Only so many rows, from the first.", low=1, high=len(ROWS)),
     own_argument("document", "", "Markdown file that gets the table between its marks."),
 )

@@ -26,7 +26,13 @@ from trossen_pi0_bringup.nodes import node_specs
 from trossen_pi0_bringup.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = ("README.md", "docs/safety.md", "docs/teleop.md", "docs/troubleshooting.md")
+PAGES = (
+    "README.md",
+    "docs/safety.md",
+    "docs/teleop.md",
+    "docs/troubleshooting.md",
+    "docs/tuning.md",
+)
 DEADLINE_S = 60.0
 LIFECYCLE = ("change_state", "get_state", "available_", "transition_graph")
 

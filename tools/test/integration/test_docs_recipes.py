@@ -17,6 +17,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_srvs.srv import Trigger
 
 from doc_checks.pages import Page
 from doc_checks.programs import is_placeholder, without_dots
@@ -33,6 +34,7 @@ PAGES = (
     "docs/troubleshooting.md",
     "docs/tuning.md",
 )
+CHUNKS = "/policy/action_chunk"
 DEADLINE_S = 60.0
 LIFECYCLE = ("change_state", "get_state", "available_", "transition_graph")
 
@@ -230,6 +232,9 @@ def _topic(kit, _, words):
     offered = info.qos_profile  # of which the history is not known
     qos = QoSProfile(depth=10, reliability=offered.reliability, durability=offered.durability)
     subscription = kit.node.create_subscription(cls, words[0], heard.append, qos)
+    if words[0] == CHUNKS:  # of which there are none without a run
+        start = kit.call(Trigger, "/policy/start", Trigger.Request())
+        assert start.success, start.message
     kit.until(lambda: heard, f"a message on {words[0]}")
     kit.node.destroy_subscription(subscription)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def _make(words: Sequence[str], *, whole: bool) -> None:
         check=True,
         capture_output=True,
         text=True,
+        # Without the flags and variables of a `make` that runs this.
+        env={"PATH": os.environ["PATH"]},
     ).stdout
     for command in simple_commands(said):
         words = command[1:] if command[0] == "exec" else command

@@ -72,7 +72,8 @@ class KinematicTree:
         self.links = tuple(links)
         roots = [link for link in links if link not in joints]
         if len(roots) != 1:
-            raise DescriptionError(f"the links need one root, got {roots or 'a loop'}")
+            given = roots or ("a loop" if links else "no links")
+            raise DescriptionError(f"the links need one root, got {given}")
         self.root = roots[0]
         self._chains = {link: self._chain_of(link) for link in links}
         for joint in self._moving.values():

@@ -301,7 +301,7 @@ def test_one_arm_is_driven_alone_and_the_doctor_sees_it_run(start):
     given = ["arm:=right", "backend:=openpi", f"policy_port:={server.port}"]
     doctor = [sys.executable, "-m", "trossen_pi0_bringup.doctor", "--json"]
     try:
-        stack = start(*given, "max_duration_s:=8")
+        stack = start(*given, "max_duration_s:=20")
         stack.wait_for("arms executing")
         answer = subprocess.run(
             [*doctor, *ARMS, *PICTURES, *given],

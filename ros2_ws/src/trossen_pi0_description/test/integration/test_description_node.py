@@ -203,4 +203,4 @@ def test_a_file_that_is_no_description_is_refused_with_the_reason(tmp_path):
             timeout=60,
         )
     assert result.returncode == 2
-    assert "error: a robot has one link without a parent, got []" in result.stderr
+    assert "error: the links need one root, got no links" in result.stderr

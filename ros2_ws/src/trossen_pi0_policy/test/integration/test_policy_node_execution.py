@@ -164,7 +164,8 @@ def test_execution_changes_during_a_run(replay, ros, log):
     ros.wait_until(lambda: len(diagnostics) >= seen + 2, "diagnostics")
     entry = diagnostics[-1].status[0]
     assert "the policy cannot agree with rows that are under way" in entry.message
-    values = {value.key: value.value for value in entry.values}
+    assert entry.name == "policy: state"
+    values = {pair.key: pair.value for each in diagnostics[-1].status for pair in each.values}
     assert values["execution"] == "async"
     assert {"pauses", "expected delay [s]", "late answers"} <= set(values)
     assert warned() == 1

@@ -204,10 +204,12 @@ def _check_commands(commands: NDArray[Any], rules: Rules) -> tuple[float, float]
     way = np.where(begins[:, None], 0.0, np.abs(np.diff(commands["positions"], axis=0)))
     far = way > limits.velocity * passed_s[:, None] + _ROUNDING
     _refuse(far, way, stamps_s[1:], "commands are too far apart, by", rules, everything)
-    # A command's speed is that of the middle of its step. After a pause a message may be missing.
+    # A command's speed is that of the middle of its step. After a pause a message may be missing,
+    # or, where the step before was longer still, it is further from middle to middle.
     step_s = np.minimum(passed_s, rules.max_tick_s)
     between_s = (step_s + np.concatenate([step_s[:1], step_s[:-1]])) / 2.0
-    between_s = np.where(passed_s > _PAUSE * rules.max_tick_s, passed_s, between_s)
+    pause = passed_s > _PAUSE * rules.max_tick_s
+    between_s = np.where(pause, np.maximum(passed_s, between_s), between_s)
     before = np.where(begins[:, None], 0.0, commands["velocities"][:-1])
     change = np.abs(commands["velocities"][1:] - before) / between_s[:, None]
     hard = change > limits.acceleration * (1.0 + _ACCELERATION_TOLERANCE)

@@ -131,6 +131,18 @@ def test_a_late_command_has_more_time_to_accelerate(evidence):
     refused(evidence, "accelerate too hard")
 
 
+def test_late_commands_in_a_row_are_judged_from_middle_to_middle(evidence):
+    """Ticks of 18.6, 16.7 and 15.4 ms: the last one's middle is 16.05 ms after the one before."""
+    late_ns = np.cumsum([8_600_000, 6_700_000, 5_400_000])
+    evidence.commands["stamp_ns"][90:] += late_ns[2]
+    evidence.commands["stamp_ns"][88:90] += late_ns[:2]
+    evidence.commands["velocities"][:] = 0.0
+    evidence.commands["velocities"][90:, 0] = 15.0 * 0.01605
+    assert_motion_is_safe(evidence, RULES)
+    evidence.commands["velocities"][90:, 0] = 15.0 * 0.0165
+    refused(evidence, "accelerate too hard")
+
+
 def test_a_clock_that_was_set_is_no_excuse_for_a_jump(evidence):
     evidence.commands["stamp_ns"][90:] += 10_000_000_000
     assert_motion_is_safe(evidence, RULES)

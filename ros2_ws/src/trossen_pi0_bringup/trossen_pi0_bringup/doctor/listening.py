@@ -83,19 +83,24 @@ class _Listener:
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         began_s = time.monotonic()
         self._spin(lambda: self._complete() and time.monotonic() > began_s + _SETTLE_S, DISCOVERY_S)
-        names = self._node.get_node_names_and_namespaces()
-        heard.nodes = {f"{space.rstrip('/')}/{name}" for name, space in names}
+        heard.nodes = self._nodes()
         questions = [self._ask_holder(), *map(self._ask_serials, self._cameras)]
         for camera in self._cameras:
-            heard.pictures[camera.name].publishers = self._node.count_publishers(camera.topic)
             take = functools.partial(self._on_picture, camera.name)
             self._node.create_subscription(Image, camera.topic, take, image_qos("best_effort"))
         self._node.create_subscription(JointState, "/joint_states", self._on_joints, COMMANDS)
         self._spin(lambda: False, SAMPLE_S)
+        heard.nodes |= self._nodes()  # on a busy computer some are only discovered meanwhile
+        for camera in self._cameras:
+            heard.pictures[camera.name].publishers = self._node.count_publishers(camera.topic)
         for answer in questions:
             answer()
         self._tell_serials()
         return heard
+
+    def _nodes(self) -> set[str]:
+        names = self._node.get_node_names_and_namespaces()
+        return {f"{space.rstrip('/')}/{name}" for name, space in names}
 
     def _complete(self) -> bool:
         """Whether all topics have been discovered; otherwise it may only take longer."""

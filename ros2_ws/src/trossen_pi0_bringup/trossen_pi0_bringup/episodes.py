@@ -236,7 +236,7 @@ class EpisodeRunner(OperatorNode):
             begin()
         recording = self._recording = EpisodeRecording(
             changed=self.changed,
-            begun_ns=self.node.get_clock().now().nanoseconds,
+            begun_ns=self.now_ns(),
             controller=self._recording.controller,
             policy=self._recording.policy,
         )

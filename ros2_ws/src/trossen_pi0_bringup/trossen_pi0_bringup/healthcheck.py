@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import rclpy
@@ -33,6 +34,7 @@ from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_msgs.msg import ControllerStatus, PolicyStatus
 from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.qos import COMMANDS, STATUS
+from trossen_pi0_ros.states import state_names
 
 EXIT_HEALTHY, EXIT_UNHEALTHY, EXIT_USAGE = 0, 1, 2
 
@@ -41,8 +43,7 @@ HEALTH_ARGUMENTS = (
     own_argument("max_age_s", 1.0, "Oldest stamp of a fresh message [s].", low=0.01, high=60.0),
 )
 
-_CONTROLLER_STATES = ("HOLDING", "RAMPING", "EXECUTING", "STARVED", "MOVING", "FAULT", "ESTOP")
-_POLICY_STATES = ("IDLE", "STARTING", "RUNNING", "STALLED", "ERROR")
+_CONTROLLER_STATES, _POLICY_STATES = state_names(ControllerStatus), state_names(PolicyStatus)
 _BROKEN = ("FAULT", "ERROR")
 
 
@@ -95,10 +96,14 @@ class Listener:
         self._hear(JOINTS, message)
 
     def _on_controller(self, message: ControllerStatus) -> None:
-        self._hear(CONTROLLER, message, _name(message, _CONTROLLER_STATES), message.reason)
+        self._hear_status(CONTROLLER, message, _CONTROLLER_STATES)
 
     def _on_policy(self, message: PolicyStatus) -> None:
-        self._hear(POLICY, message, _name(message, _POLICY_STATES), message.reason)
+        self._hear_status(POLICY, message, _POLICY_STATES)
+
+    def _hear_status(self, topic: str, message: Any, names: Mapping[int, str]) -> None:
+        state = names.get(message.state, str(message.state))
+        self._hear(topic, message, state, message.reason)
 
     def _hear(self, topic: str, message: Any, state: str = "", reason: str = "") -> None:
         clock = self._node.get_clock()
@@ -132,11 +137,6 @@ def _described() -> str:
     return "\n".join(
         f"  {a.name}:={a.default_text}\n      {a.spec.description}" for a in HEALTH_ARGUMENTS
     )
-
-
-def _name(message: Any, names: tuple[str, ...]) -> str:
-    """Name of a message's state by the message's constants."""
-    return next((n for n in names if getattr(message, n) == message.state), str(message.state))
 
 
 if __name__ == "__main__":

@@ -9,18 +9,9 @@ from rich.console import Console
 
 from trossen_pi0_bringup.episodes import STAGES, EpisodeResult, EpisodeRunner
 from trossen_pi0_msgs.msg import ControllerStatus, PolicyStatus
+from trossen_pi0_ros.states import state_names
 
-
-def _names(message: type) -> dict[int, str]:
-    """Constant values of a status message by their numbers."""
-    return {
-        getattr(message, name): name.lower()
-        for name in dir(message)
-        if name.isupper() and isinstance(getattr(message, name), int)
-    }
-
-
-_CONTROLLER, _POLICY = _names(ControllerStatus), _names(PolicyStatus)
+_CONTROLLER, _POLICY = state_names(ControllerStatus), state_names(PolicyStatus)
 
 
 class Progress:
@@ -62,11 +53,13 @@ class Progress:
         if seen.sim is not None:
             parts.append(f"real time x{seen.sim.real_time_factor:.2f}")
         if seen.policy is not None:
-            parts.append(f"policy {_POLICY.get(seen.policy.state, '?')} #{seen.policy.chunk_id}")
+            parts.append(
+                f"policy {_POLICY.get(seen.policy.state, '?').lower()} #{seen.policy.chunk_id}"
+            )
             if math.isfinite(seen.policy.inference_latency_s):
                 parts.append(f"infer {seen.policy.inference_latency_s * 1e3:.0f} ms")
         if seen.controller is not None:
-            parts.append(f"arms {_CONTROLLER.get(seen.controller.state, '?')}")
+            parts.append(f"arms {_CONTROLLER.get(seen.controller.state, '?').lower()}")
         return parts
 
 

@@ -117,7 +117,7 @@ class ReplayOperator(OperatorNode):
 
     @override
     def reset_sim(self, seed: int, variant: str, watch: Watch) -> None:
-        begun_ns = self.node.get_clock().now().nanoseconds
+        begun_ns = self.now_ns()
         super().reset_sim(seed, variant, watch)
 
         def fresh() -> bool:

@@ -29,6 +29,7 @@ from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_msgs.msg import ControllerStatus, TeleopStatus
 from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.qos import STATUS
+from trossen_pi0_ros.states import state_names
 
 TELEOP_ARGUMENTS = (
     *(
@@ -46,7 +47,7 @@ TELEOP_ARGUMENTS = (
 _TELL_S = 2.0
 _POLL_S = 0.05
 _ANSWER_S = 10.0
-_STATES = {getattr(TeleopStatus, name): name for name in ("FREE", "ALIGNING", "FOLLOWING", "FAULT")}
+_STATES = state_names(TeleopStatus)
 
 
 def teleop_specs(arguments: Arguments) -> list[NodeSpec]:

@@ -68,7 +68,7 @@ class LeaderDiagnosis:
         recent = self._recent.risen(totals, now_s)
         state = Aspect("state")
         level = Level.ERROR if snapshot.state == TeleopState.FAULT else Level.OK
-        state.say(level, snapshot.state.name + (f": {snapshot.reason}" if snapshot.reason else ""))
+        state.say_state(level, snapshot.state.name, snapshot.reason)
         state.figures(
             {
                 "run": snapshot.run_id or "none",

@@ -90,6 +90,10 @@ class Aspect:
         else:
             self._said.append((level, text))
 
+    def say_state(self, level: Level, state: str, reason: str) -> None:
+        """Says the state that something is in, and why, if there is a reason."""
+        self.say(level, f"{state}: {reason}" if reason else state)
+
     def high(self, key: str, value: float, bounds: Bounds) -> None:
         """Adds a figure that should be small.
 

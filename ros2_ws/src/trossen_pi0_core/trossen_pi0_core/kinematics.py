@@ -49,6 +49,11 @@ class TreeJoint:
     axis: Array
     mimic: Mimic | None = None
 
+    @property
+    def follows(self) -> Mimic:
+        """Whose position counts, and how: its own as it is, unless it mimics another."""
+        return self.mimic or Mimic(self.name, 1.0, 0.0)
+
 
 class KinematicTree:
     """Poses of the links at given joint positions.
@@ -132,7 +137,7 @@ class KinematicTree:
             DescriptionError: unknown link.
         """
         moving = [j for j in self._chain(link) if j.kind != FIXED]
-        return tuple(dict.fromkeys(j.mimic.joint if j.mimic else j.name for j in moving))
+        return tuple(dict.fromkeys(j.follows.joint for j in moving))
 
     def poses(self, link: str, names: Sequence[str], positions: ArrayLike) -> Array:
         """Poses of a link in the root's frame, shape (n, 4, 4).
@@ -155,11 +160,8 @@ class KinematicTree:
             pose = pose @ joint.origin
             if joint.kind == FIXED:
                 continue
-            if joint.mimic:
-                followed = column[joint.mimic.joint]
-                moved = joint.mimic.multiplier * followed + joint.mimic.offset
-            else:
-                moved = column[joint.name]
+            follows = joint.follows
+            moved = follows.multiplier * column[follows.joint] + follows.offset
             pose = pose @ _moved(joint, moved)
         return np.array(pose)
 

@@ -102,8 +102,7 @@ def require_joints(tree: FrameTree, names: Iterable[str]) -> None:
 def _moving(child: str, joint: TreeJoint) -> MovingJoint:
     turns = joint.kind != PRISMATIC
     axis = joint.axis if turns else joint.origin[:3, :3] @ joint.axis
-    follows = joint.mimic or Mimic(joint.name, 1.0, 0.0)
-    return MovingJoint(_at_zero(child, joint), turns, _triple(axis), follows)
+    return MovingJoint(_at_zero(child, joint), turns, _triple(axis), joint.follows)
 
 
 def _at_zero(child: str, joint: TreeJoint) -> Transform:

@@ -10,8 +10,8 @@ from typing import Any
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
 from trossen_pi0_core.contract import CAMERAS
+from trossen_pi0_core.kinematics import KinematicTree
 from trossen_pi0_core.parameters.description import INSTALLED
-from trossen_pi0_description.frames import FrameTree
 from trossen_pi0_description.kit import TABLE, TABLE_IN_WORLD, WORLD, describe_kit
 from trossen_pi0_description.model import FIXED, DescriptionError, Joint, Link
 from trossen_pi0_description.writing import add_joint, add_link
@@ -33,7 +33,7 @@ def installed_urdf(*, optical_frames: bool) -> str:
         DescriptionError: the package or xacro is not installed, or it is not as it is known.
     """
     root = _expanded()
-    tree = FrameTree(ET.tostring(root, encoding="unicode"))
+    tree = KinematicTree.from_urdf(ET.tostring(root, encoding="unicode"))
     if tree.root != WORLD:
         if tree.root != TABLE:
             raise DescriptionError(

@@ -13,6 +13,7 @@ from trossen_pi0_monitor.drawing import Array, Rgba, Stroke
 from trossen_pi0_monitor.status_text import BAD, BUSY, GOOD, ControllerView, PolicyView
 from trossen_pi0_msgs.msg import ControllerStatus, PolicyStatus
 from trossen_pi0_ros.convert import duration_msg, time_ns
+from trossen_pi0_ros.states import state_names
 
 STATUS_GROUP = "status"
 
@@ -21,15 +22,6 @@ LEVEL_COLOURS: dict[str, Rgba] = {
     BUSY: (1.0, 0.75, 0.2, 1.0),
     BAD: (1.0, 0.25, 0.2, 1.0),
 }
-
-
-def state_names(message: type) -> dict[int, str]:
-    """Names of a status message's states by their numbers."""
-    return {
-        value: name
-        for name, value in ((name, getattr(message, name)) for name in dir(message))
-        if name.isupper() and isinstance(value, int)
-    }
 
 
 _POLICY, _CONTROLLER = state_names(PolicyStatus), state_names(ControllerStatus)

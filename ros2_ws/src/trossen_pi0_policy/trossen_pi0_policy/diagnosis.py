@@ -57,8 +57,8 @@ class PolicyDiagnosis:
         if not active:
             aspect.say(Level.WARN, "the policy node is not active")
             return aspect
-        told = status.state.name + (f": {status.reason}" if status.reason else "")
-        aspect.say(_LEVELS.get(status.state, Level.OK), told)
+        level = _LEVELS.get(status.state, Level.OK)
+        aspect.say_state(level, status.state.name, status.reason)
         for advice in status.advice:
             aspect.say(Level.WARN, advice)
         aspect.figures(

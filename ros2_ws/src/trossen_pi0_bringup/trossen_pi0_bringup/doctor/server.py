@@ -12,6 +12,7 @@ from trossen_pi0_bringup.doctor.findings import Finding, fail, ok, skip, warn
 from trossen_pi0_core.errors import BackendError
 from trossen_pi0_core.openpi import OpenpiClient, ServerConfig
 from trossen_pi0_core.parameters import PolicyParameters
+from trossen_pi0_policy.serving.connection import HEALTH_PATH
 
 _ANSWER_S = 3.0
 _JAX_S = 20.0
@@ -89,20 +90,20 @@ def _checkpoint(where: str) -> list[Finding]:
 
 
 def _health(url: str) -> Finding:
-    """``GET /healthz``, which openpi's servers answer and a proxy may not."""
+    """``GET`` of the health path, which openpi's servers answer and a proxy may not."""
     what, parts = "policy server health", urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "wss" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=_ANSWER_S)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", HEALTH_PATH)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return warn(what, f"no answer on /healthz: {error}")
+        return warn(what, f"no answer on {HEALTH_PATH}: {error}")
     finally:
         connection.close()
     if status != http.client.OK:
-        return warn(what, f"/healthz answers {status}")
-    return ok(what, "/healthz answers 200")
+        return warn(what, f"{HEALTH_PATH} answers {status}")
+    return ok(what, f"{HEALTH_PATH} answers 200")
 
 
 def _short(value: object) -> bool:

@@ -95,8 +95,7 @@ class KnobOperator(EpisodeRunner):
         seen = self.recording
         assert seen.policy is not None
         assert seen.controller is not None
-        stamp_ns = self.node.get_clock().now().nanoseconds
-        return Snapshot(stamp_ns, seen.policy, seen.controller)
+        return Snapshot(self.now_ns(), seen.policy, seen.controller)
 
     def measure(self, seconds: float, watch: Watch) -> tuple[Snapshot, list[float]]:
         """Listens for a while, or until the run ends.

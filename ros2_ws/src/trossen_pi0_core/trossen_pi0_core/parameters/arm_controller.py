@@ -7,10 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY, JointLimits, per_joint
 from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 # Four fifths of what the arm's controller is delivered with (27, 7 and 400). In the simulated kit a
@@ -227,10 +228,8 @@ class ArmControllerParameters:
 
     def check(self) -> None:
         """Checks what concerns several parameters together."""
-        try:
-            limits = self.limits
-        except JointError as error:
-            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        check_joint_map(self)
+        limits = self.limits
         if (self.efforts <= 0).any():
             raise ParameterError(
                 f"effort_limit: must be greater than 0, got {list(self.effort_limit)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 MODEL, INSTALLED = "model", "trossen_arm_description"
@@ -41,10 +42,7 @@ class DescriptionParameters:
 
     def check(self) -> None:
         """Checks what the ranges cannot say."""
-        try:
-            JointMap(self.arms, self.urdf_prefixes)
-        except JointError as error:
-            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        check_joint_map(self)
         if self.source == INSTALLED and self.joint_map != JointMap():
             raise ParameterError(
                 f"source: {INSTALLED!r} has the arms and prefixes of stationary_ai, "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import ARM_JOINTS, JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import per_joint
 from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 REFUSE, RAMP = "refuse", "ramp"
@@ -153,12 +154,8 @@ class LeaderArmsParameters:
 
     def check(self) -> None:
         """Checks what concerns several parameters together."""
-        for name in ("joint_map", "follower_map"):
-            try:
-                getattr(self, name)
-            except JointError as error:
-                prefixes = "urdf_prefixes" if name == "joint_map" else "follower_prefixes"
-                raise ParameterError(f"arms and {prefixes}: {error}") from error
+        check_joint_map(self)
+        check_joint_map(self, "follower_map", "follower_prefixes")
         check_bounds(self)
         arms = len(self.arms)
         for name in ("arm_addresses", "arm_models", "end_effectors"):

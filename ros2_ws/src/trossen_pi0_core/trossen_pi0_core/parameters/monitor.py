@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 
@@ -44,10 +45,7 @@ class MonitorParameters:
 
     def check(self) -> None:
         """Checks what the ranges cannot say."""
-        try:
-            JointMap(self.arms, self.urdf_prefixes)
-        except JointError as error:
-            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        check_joint_map(self)
         if not self.tip_link.strip():
             raise ParameterError("tip_link: need a link such as 'ee_gripper_link', got none")
         if len(self.text_position) != 3:

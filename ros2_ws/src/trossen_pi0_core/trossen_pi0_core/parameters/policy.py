@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from trossen_pi0_core.contract import CAMERAS
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.images import POLICY_IMAGE_SIZE
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 BACKENDS = ("openpi", "pi0", "expert", "replay")
@@ -213,10 +214,7 @@ class PolicyParameters:
             raise ParameterError(
                 f"prompt: need an instruction such as 'grab the red cube', got {self.prompt!r}"
             )
-        try:
-            JointMap(self.arms, self.urdf_prefixes)
-        except JointError as error:
-            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        check_joint_map(self)
         unknown = [camera for camera in self.cameras if camera not in CAMERAS]
         if unknown or len(set(self.cameras)) != len(self.cameras):
             raise ParameterError(

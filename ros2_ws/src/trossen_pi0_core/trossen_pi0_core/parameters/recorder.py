@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from trossen_pi0_core.contract import CAMERAS
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 IMAGE_COMPRESSIONS = ("none", "jpeg", "h264")
@@ -95,10 +96,7 @@ class RecorderParameters:
         """Checks what the ranges cannot say."""
         if not self.episodes_dir.strip():
             raise ParameterError("episodes_dir: need a folder such as 'episodes', got none")
-        try:
-            JointMap(self.arms, self.urdf_prefixes)
-        except JointError as error:
-            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        check_joint_map(self)
         unknown = [camera for camera in self.cameras if camera not in CAMERAS]
         if unknown or len(set(self.cameras)) != len(self.cameras):
             raise ParameterError(

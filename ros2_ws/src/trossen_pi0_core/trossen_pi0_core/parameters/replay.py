@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from trossen_pi0_core.errors import JointError, ParameterError
+from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.parameters.joint_maps import check_joint_map
 from trossen_pi0_core.parameters.spec import parameter, parameters
 
 OBSERVATIONS, ACTIONS = "observations", "actions"
@@ -83,10 +84,7 @@ class ReplayParameters:
 
     def check(self) -> None:
         """Checks what the ranges cannot say."""
-        try:
-            JointMap(self.arms, self.urdf_prefixes)
-        except JointError as error:
-            raise ParameterError(f"arms and urdf_prefixes: {error}") from error
+        check_joint_map(self)
         if CLOCK_TOPIC in self.topics:
             raise ParameterError(f"topics: {CLOCK_TOPIC} is made by the replay node itself")
         if self.mode != ACTIONS:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import rclpy
@@ -174,3 +175,14 @@ def test_the_graph_tells_who_holds_the_arms_and_which_camera_is_which(cameras):
     assert 15.0 < seen.rate_hz < 40.0
     assert seen.shapes == {(32, 24, "rgb8")}
     assert listen(plans[:1], ["10.0.0.7"]).holder == ""  # an arm controller of other arms
+
+
+def test_an_arm_controller_that_is_discovered_late_is_still_asked(cameras):
+    topic = "/cam_high/color/image_raw"
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(listen, [CameraPlan("cam_high", topic, "", 32, 24, 30.0)], ["10.0.0.4"])
+        while not cameras.node.count_subscribers(topic):  # it is past its look at the nodes
+            assert not heard.done()
+            time.sleep(0.01)
+        cameras.add_node("arm_controller", arm_addresses=["10.0.0.4", "10.0.0.5"])
+        assert heard.result().holder == "/arm_controller"

@@ -1,13 +1,10 @@
 """The whole stack as people start it: real nodes, real driver, simulated kit."""
 
 import contextlib
-import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from http.client import HTTPConnection
@@ -17,9 +14,6 @@ import numpy as np
 import psutil
 import pytest
 import rclpy
-import websockets.sync.server
-from domain_coordinator import domain_id
-from openpi_client import msgpack_numpy
 from PIL import Image
 from rclpy.context import Context
 from rclpy.node import Node
@@ -34,74 +28,14 @@ from rclpy.qos import (
 
 from fixtures.checkpoints import write_seeded_checkpoint
 from fixtures.layouts import TOPIC_TYPES, all_topics, rviz_topics
+from fixtures.stacks import OpenpiServer, started_stacks
 from trossen_pi0_core.joints import JointMap
-
-PICTURES = ["camera_width:=160", "camera_height:=120", "camera_fps:=15"]
-ARMS = ["left_arm_address:=127.0.0.112", "right_arm_address:=127.0.0.113"]
-
-
-class Stack:
-    """One call of ``python -m trossen_pi0_bringup.sim`` in a ROS domain of its own."""
-
-    def __init__(self, folder, domain, *words):
-        self.folder = folder
-        self.domain = domain
-        self.output = folder / "output.txt"
-        with self.output.open("wb") as file:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "trossen_pi0_bringup.sim",
-                    f"run_dir:={folder}",
-                    "video:=false",
-                    "scene:=false",
-                    *ARMS,
-                    *PICTURES,
-                    *words,
-                ],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
-            )
-
-    def wait(self, timeout_s):
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"still running after {timeout_s} s:\n{self.text()}")
-
-    def wait_for(self, text, timeout_s=60.0):
-        deadline = time.monotonic() + timeout_s
-        while text not in self.text():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                pytest.fail(f"no {text!r} in the output:\n{self.text()}")
-            time.sleep(0.05)
-
-    def text(self):
-        return self.output.read_text(errors="replace")
-
-    def nodes(self):
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def summary(self):
-        return json.loads((self.folder / "summary.json").read_text())
 
 
 @pytest.fixture
 def start(tmp_path):
-    stacks = []
-    with domain_id() as domain:
-
-        def run(*words):
-            stacks.append(Stack(tmp_path, domain, *words))
-            return stacks[-1]
-
+    with started_stacks(tmp_path) as run:
         yield run
-        for stack in stacks:
-            if stack.process.poll() is None:
-                stack.process.send_signal(signal.SIGINT)
-                stack.process.wait(10)
 
 
 def assert_layouts_fit(domain):
@@ -230,38 +164,6 @@ def test_an_arm_address_that_is_taken_is_named(start):
     assert "the right arm cannot be served on '127.0.0.113'" in stack.text()
 
 
-class OpenpiServer:
-    """An openpi-compatible server made with openpi-client's own packing code.
-
-    Its policy moves every joint from where it is towards ``target`` over a chunk of 50 rows.
-    """
-
-    def __init__(self, target):
-        self.target = np.asarray(target, dtype=np.float32)
-        self.requests = []
-        self._server = websockets.sync.server.serve(
-            self._serve, "127.0.0.1", 0, compression=None, max_size=None
-        )
-        self.port = self._server.socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def _serve(self, connection):
-        packer = msgpack_numpy.Packer()
-        connection.send(packer.pack({"reset_pose": None}))
-        for message in connection:  # ends with the connection
-            request = msgpack_numpy.unpackb(message)
-            self.requests.append(request)
-            step = np.clip(self.target - request["state"], -0.2, 0.2)
-            rows = np.linspace(0.0, 1.0, 50, dtype=np.float32)[:, None]
-            actions = request["state"] + rows * step
-            connection.send(packer.pack({"actions": actions, "policy_timing": {"infer_ms": 1.0}}))
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-
-
 def test_an_openpi_server_drives_the_arms(start):
     target = [0.3, 1.2, 0.7, 0.4, 0.1, -0.2, 0.02] * 2
     server = OpenpiServer(target)
@@ -292,43 +194,6 @@ def test_an_openpi_server_drives_the_arms(start):
     (episode,) = stack.summary()["episodes"]
     assert episode["outcome"] == "timeout"
     assert JointMap().size == 14
-
-
-@pytest.mark.timeout(180)
-def test_one_arm_is_driven_alone_and_the_doctor_sees_it_run(start):
-    target = [0.3, 1.2, 0.7, 0.4, 0.1, -0.2, 0.02]
-    server = OpenpiServer(target)
-    given = ["arm:=right", "backend:=openpi", f"policy_port:={server.port}"]
-    doctor = [sys.executable, "-m", "trossen_pi0_bringup.doctor", "--json"]
-    try:
-        stack = start(*given, "max_duration_s:=20")
-        stack.wait_for("arms executing")
-        answer = subprocess.run(
-            [*doctor, *ARMS, *PICTURES, *given],
-            capture_output=True,
-            text=True,
-            timeout=60.0,
-            env={**os.environ, "ROS_DOMAIN_ID": str(stack.domain)},
-            check=False,
-        )
-        assert stack.wait(90) == 1, stack.text()  # nothing is handed over
-    finally:
-        server.close()
-    request = server.requests[-1]
-    assert sorted(request["images"]) == ["cam_high", "cam_low", "cam_right_wrist"]
-    np.testing.assert_allclose(request["state"], target, atol=0.03)
-    (episode,) = stack.summary()["episodes"]
-    assert episode["outcome"] == "timeout"
-    assert episode["controller"]["chunks_rejected"] == 0
-    findings = {f["what"]: f for f in json.loads(answer.stdout)["findings"]}
-    assert "arm left" not in findings
-    assert findings["arm right"]["verdict"] == "SKIP"
-    assert findings["arm right"]["found"].startswith("held by the node /arm_controller")
-    assert "camera cam_left_wrist" not in findings
-    assert findings["camera cam_right_wrist"]["verdict"] in ("OK", "WARN")  # a noisy machine
-    assert findings["joint states"]["verdict"] in ("OK", "WARN")
-    assert findings["policy server"]["verdict"] == "OK"
-    assert "remap" not in answer.stderr  # the words are the doctor's, not ROS's
 
 
 @pytest.fixture(scope="module")

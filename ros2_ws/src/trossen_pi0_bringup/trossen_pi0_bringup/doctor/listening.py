@@ -75,6 +75,7 @@ class _Listener:
         self._cameras = cameras
         self._addresses = set(addresses)
         self._heard = Heard(pictures={camera.name: Pictures() for camera in cameras})
+        self._asked: dict[str, Any] = {}  # the arm controllers' answers to come, by node
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
 
@@ -84,16 +85,16 @@ class _Listener:
         began_s = time.monotonic()
         self._spin(lambda: self._complete() and time.monotonic() > began_s + _SETTLE_S, DISCOVERY_S)
         heard.nodes = self._nodes()
-        questions = [self._ask_holder(), *map(self._ask_serials, self._cameras)]
+        serials = [self._ask_serials(camera) for camera in self._cameras]
         for camera in self._cameras:
             take = functools.partial(self._on_picture, camera.name)
             self._node.create_subscription(Image, camera.topic, take, image_qos("best_effort"))
         self._node.create_subscription(JointState, "/joint_states", self._on_joints, COMMANDS)
-        self._spin(lambda: False, SAMPLE_S)
-        heard.nodes |= self._nodes()  # on a busy computer some are only discovered meanwhile
+        self._spin(self._ask_arm_controllers, SAMPLE_S)
         for camera in self._cameras:
             heard.pictures[camera.name].publishers = self._node.count_publishers(camera.topic)
-        for answer in questions:
+        self._tell_holder()
+        for answer in serials:
             answer()
         self._tell_serials()
         return heard
@@ -128,21 +129,22 @@ class _Listener:
 
     # Questions ----------------------------------------------------------------------------------
 
-    def _ask_holder(self) -> Any:
-        """Asks the arm controllers there are for their addresses; returns who takes the answers."""
-        found = sorted(name for name in self._heard.nodes if name.endswith(f"/{ARM_CONTROLLER}"))
-        asked = {name: self._parameter(name, "arm_addresses") for name in found}
+    def _ask_arm_controllers(self) -> bool:
+        """Asks arm controllers for their addresses as they are discovered; never done."""
+        self._heard.nodes |= self._nodes()  # on a busy computer some are only found by and by
+        for name in self._heard.nodes:
+            if name.endswith(f"/{ARM_CONTROLLER}") and name not in self._asked:
+                self._asked[name] = self._parameter(name, "arm_addresses")
+        return False
 
-        def take() -> None:
-            for name, future in asked.items():
-                answer = future.result() if future.done() else None
-                # One that does not answer, such as while it connects, is taken for the holder.
-                values = answer.values if answer else ()
-                known = set(values[0].string_array_value) if values else set()
-                if not known or known & self._addresses:
-                    self._heard.holder = name
-
-        return take
+    def _tell_holder(self) -> None:
+        for name, future in sorted(self._asked.items()):
+            answer = future.result() if future.done() else None
+            # One that does not answer, such as while it connects, is taken for the holder.
+            values = answer.values if answer else ()
+            known = set(values[0].string_array_value) if values else set()
+            if not known or known & self._addresses:
+                self._heard.holder = name
 
     def _ask_serials(self, camera: CameraPlan) -> Any:
         """Asks a camera's node for its device and what it was told to open."""

@@ -231,6 +231,7 @@ def test_every_service_has_a_profile_and_no_rights() -> None:
         assert service["init"] is True
         assert "privileged" not in service
     assert SERVICES["robot"]["restart"] == "no"
+    assert SERVICES["robot"]["ulimits"] == {"rtprio": ArmControllerParameters().realtime_priority}
 
 
 @pytest.mark.parametrize(

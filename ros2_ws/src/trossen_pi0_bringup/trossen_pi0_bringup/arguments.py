@@ -135,6 +135,8 @@ LAUNCH_ARGUMENTS: tuple[Argument, ...] = (
     _parameter(ARM_CONTROLLER, "temporal_ensemble_coefficient"),
     _parameter(ARM_CONTROLLER, "blend_s"),
     _parameter(ARM_CONTROLLER, "shutdown_pose"),
+    _parameter(ARM_CONTROLLER, "realtime_priority"),
+    _parameter(POLICY, "niceness"),
     _parameter(POLICY, "control_rate", (ARM_CONTROLLER, "command_rate")),
     _parameter(POLICY, "start_pose"),
     _arm_address("left"),

@@ -17,6 +17,7 @@ from trossen_pi0_control.workers import Team, run_in_thread, wait_for_all
 from trossen_pi0_core.errors import DriverError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.limits import JointLimits
+from trossen_pi0_core.scheduling import realtime_refusal
 
 _log = logging.getLogger(__name__)
 
@@ -117,12 +118,15 @@ class ArmGroup:
 
     # Operation ----------------------------------------------------------------------------------
 
-    def begin(self, *, enable: bool, timeout_s: float) -> NDArray[np.float64]:
+    def begin(
+        self, *, enable: bool, timeout_s: float, realtime_priority: int = 0
+    ) -> NDArray[np.float64]:
         """Makes all arms ready for cycles and returns their pose, shape (joints,) [rad; m].
 
         Args:
             enable: have them take commands; otherwise the arms stay on their brakes.
             timeout_s: longest wait for braking the others after one has failed [s].
+            realtime_priority: of the threads that talk to the arms, if it is granted; 0: none.
 
         Raises:
             DriverError: an arm failed; all are on their brakes again.
@@ -134,7 +138,9 @@ class ArmGroup:
         except DriverError:
             self.end(timeout_s)
             raise
-        self._team.start()
+        if realtime_priority and (refusal := realtime_refusal(realtime_priority)):
+            _log.info("no real-time priority %d: %s", realtime_priority, refusal)
+        self._team.start(realtime_priority)
         return self.pose()
 
     def end(self, timeout_s: float) -> None:

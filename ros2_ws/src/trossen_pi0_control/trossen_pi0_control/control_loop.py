@@ -30,6 +30,7 @@ from trossen_pi0_core.execution import Command, State
 from trossen_pi0_core.executor import MotionExecutor
 from trossen_pi0_core.limits import JointLimits
 from trossen_pi0_core.parameters import ArmControllerParameters
+from trossen_pi0_core.scheduling import request_realtime
 from trossen_pi0_core.timeline import ChunkTimeline
 
 _log = logging.getLogger(__name__)
@@ -115,7 +116,11 @@ class ControlLoop:
             DriverError: an arm failed.
             JointError: the arms are too far outside their limits.
         """
-        measured = self._group.begin(enable=self._sends, timeout_s=timeout_s)
+        measured = self._group.begin(
+            enable=self._sends,
+            timeout_s=timeout_s,
+            realtime_priority=self._params.realtime_priority,
+        )
         try:
             executor = MotionExecutor(self._config, self._timeline, measured, self._now_ns())
         except Exception:
@@ -302,6 +307,7 @@ class ControlLoop:
     # The control thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
+        request_realtime(self._params.realtime_priority)
         try:
             for tick in paced(self._period_s, self._stopping):
                 self._tick(tick)

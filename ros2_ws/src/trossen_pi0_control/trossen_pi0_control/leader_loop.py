@@ -24,6 +24,7 @@ from trossen_pi0_control.tick_statistics import TickStatistics, TickSummary
 from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import DriverError, TeleopError
 from trossen_pi0_core.parameters import LeaderArmsParameters
+from trossen_pi0_core.scheduling import request_realtime
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +131,8 @@ class LeaderLoop:
         Raises:
             DriverError: a leader failed; all are on their brakes.
         """
-        self._group.begin(enable=True, timeout_s=timeout_s)
+        priority = self._params.realtime_priority
+        self._group.begin(enable=True, timeout_s=timeout_s, realtime_priority=priority)
         self._thread = threading.Thread(target=self._run, name="leader-arms", daemon=True)
         self._thread.start()
 
@@ -240,6 +242,7 @@ class LeaderLoop:
     # The leader thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
+        request_realtime(self._params.realtime_priority)
         try:
             for tick in paced(self._period_s, self._stopping):
                 self._tick(tick)

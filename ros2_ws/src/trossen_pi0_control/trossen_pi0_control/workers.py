@@ -8,6 +8,8 @@ from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import TypeVar
 
+from trossen_pi0_core.scheduling import request_realtime
+
 T = TypeVar("T")
 
 _POLL_S = 0.02
@@ -52,14 +54,15 @@ class Team:
         self._calls: list[SimpleQueue[Callable[[], None] | None]] = []
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
-    def start(self) -> None:
-        """Makes the threads; does nothing when there are some."""
+    def start(self, realtime_priority: int = 0) -> None:
+        """Makes the threads, of this priority if it is granted; nothing when there are some."""
         if self._calls:
             return
         for name in self._names:
             calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
             self._calls.append(calls)
-            threading.Thread(target=self._work, args=(calls,), name=name, daemon=True).start()
+            given = calls, realtime_priority
+            threading.Thread(target=self._work, args=given, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Has the threads end after their present calls."""
@@ -79,7 +82,8 @@ class Team:
             if error is not None:
                 raise error
 
-    def _work(self, calls: SimpleQueue[Callable[[], None] | None]) -> None:
+    def _work(self, calls: SimpleQueue[Callable[[], None] | None], priority: int) -> None:
+        request_realtime(priority)
         while (call := calls.get()) is not None:
             try:
                 call()

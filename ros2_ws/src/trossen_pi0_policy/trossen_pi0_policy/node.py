@@ -13,6 +13,7 @@ from typing_extensions import override
 from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import PolicyParameters
+from trossen_pi0_core.scheduling import yield_to_others
 from trossen_pi0_core.sync import SyncTolerances
 from trossen_pi0_msgs.msg import ActionChunk as ActionChunkMsg
 from trossen_pi0_policy.backends import BackendContext, LatestGroundTruth, make_backend
@@ -56,6 +57,12 @@ class PolicyNode(ManagedNode):
     @override
     def wants_autostart(self) -> bool:
         return self._settings.value.autostart
+
+    @override
+    def own_process(self) -> None:
+        niceness = self._settings.value.niceness
+        if refusal := yield_to_others(niceness):
+            self.get_logger().warning(f"niceness {niceness} is not to be had: {refusal}")
 
     @override
     def configure(self) -> None:

@@ -1,6 +1,7 @@
 """The whole stack as people start it: real nodes, real driver, simulated kit."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from fixtures.checkpoints import write_seeded_checkpoint
 from fixtures.layouts import TOPIC_TYPES, all_topics, rviz_topics
 from fixtures.stacks import OpenpiServer, started_stacks
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.scheduling import realtime_refusal
 
 
 @pytest.fixture
@@ -66,6 +68,23 @@ def assert_layouts_fit(domain):
         context.shutdown()
 
 
+def assert_priorities(nodes):
+    """Inference yields to the rest; threads that talk to the arms go before all if they may."""
+
+    def threads(name):
+        (node,) = (node for node in nodes if name in node.cmdline()[1])
+        return sorted(thread.id for thread in node.threads())  # the main thread first
+
+    def niceness(name):
+        return [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads(name)]
+
+    assert set(niceness("policy_node")) == {10}
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness("sim_node")[0] == niceness("arm_controller")[0] == ours
+    real_time = [t for t in threads("arm_controller") if os.sched_getparam(t).sched_priority]
+    assert len(real_time) == (0 if realtime_refusal(50) else 2)
+
+
 def assert_all_gone(processes, timeout_s=1.0):
     _, alive = psutil.wait_procs(processes, timeout_s)
     assert not alive, alive
@@ -77,6 +96,7 @@ def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
     stack.wait_for("stack ready")
     nodes = stack.nodes()
     assert len(nodes) >= 3
+    assert_priorities(nodes)
     assert_layouts_fit(stack.domain)
     status = stack.wait(120)
     assert status == 0, stack.text()

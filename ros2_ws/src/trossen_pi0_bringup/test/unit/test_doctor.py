@@ -313,3 +313,17 @@ def test_what_a_backend_needs_is_looked_for(tmp_path):
     assert check_policy(None)[0].verdict == Verdict.SKIP
     gone = plan("backend:=replay", f"replay_file:={tmp_path}/none.npz").policy
     assert check_policy(gone)[0].found == f"there is no file {tmp_path}/none.npz"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "real", "simulated"),
+    [("", Verdict.OK, Verdict.OK), ("Operation not permitted", Verdict.WARN, Verdict.SKIP)],
+)
+def test_priority_of_the_arm_controller(monkeypatch, refusal, real, simulated):
+    monkeypatch.setattr(machine, "realtime_refusal", lambda _: refusal)
+    (finding,) = machine.check_priority(50, sim=False)
+    assert finding.verdict == real
+    assert refusal in finding.found
+    assert ("rtprio" in finding.advice) == bool(refusal)
+    assert verdicts(machine.check_priority(50, sim=True)) == [simulated]
+    assert verdicts(machine.check_priority(0, sim=False)) == [Verdict.SKIP]

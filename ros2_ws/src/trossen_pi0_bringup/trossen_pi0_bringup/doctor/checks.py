@@ -18,6 +18,7 @@ from trossen_pi0_bringup.doctor.listening import Heard
 from trossen_pi0_bringup.doctor.machine import (
     check_clock,
     check_disk,
+    check_priority,
     check_processor,
     check_shared_memory,
 )
@@ -60,6 +61,10 @@ def checks_of(plan: Plan, heard: Future[Heard]) -> list[Check]:
     return [
         Check("clock", check_clock),
         Check("processor", functools.partial(check_processor, sim=plan.sim)),
+        Check(
+            "real-time priority",
+            lambda: check_priority(plan.arms.realtime_priority, sim=plan.sim),
+        ),
         Check("shared memory", shared_memory),
         Check("disk", functools.partial(check_disk, plan)),
         *usb,

@@ -12,6 +12,7 @@ from pathlib import Path
 from trossen_pi0_bringup.doctor.findings import Finding, fail, ok, skip, warn
 from trossen_pi0_bringup.doctor.plan import Plan
 from trossen_pi0_bringup.transport import PROFILE_VARIABLES
+from trossen_pi0_core.scheduling import realtime_refusal
 
 SHARED_MEMORY = Path("/dev/shm")
 GOVERNORS = Path("/sys/devices/system/cpu")
@@ -25,6 +26,9 @@ _PICTURE_SHARE = {"none": 1.0, "jpeg": 0.15, "h264": 0.02}
 """What compression leaves of pictures, about."""
 _SEGMENT_BYTES = 64 << 20  # of each node's shared memory, as in fastdds.xml
 _NODES = 8
+_RTPRIO = (
+    "`USER - rtprio 99` in /etc/security/limits.conf, then a new login; docker: `ulimits: rtprio`"
+)
 
 
 def check_clock() -> list[Finding]:
@@ -130,3 +134,22 @@ def check_processor(*, sim: bool, cpus: Path = GOVERNORS) -> list[Finding]:
         advice = "`sudo cpupower frequency-set -g performance`"
         findings.append(warn("processor", f"frequency governor {names}", advice))
     return findings or [ok("processor", told)]
+
+
+def check_priority(priority: int, *, sim: bool) -> list[Finding]:
+    """Whether the arm controller may go before other programs.
+
+    Args:
+        priority: that it asks for; 0: none.
+        sim: the kit is simulated.
+    """
+    what = "real-time priority"
+    if not priority:
+        return [skip(what, "the arm controller asks for none")]
+    refusal = realtime_refusal(priority)
+    if not refusal:
+        return [ok(what, f"{priority} is granted to the arm controller")]
+    told = f"{priority} is not granted to the arm controller: {refusal}"
+    if sim:
+        return [skip(what, f"{told}; the simulated kit does without")]
+    return [warn(what, told, _RTPRIO)]

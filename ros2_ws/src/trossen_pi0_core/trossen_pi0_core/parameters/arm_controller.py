@@ -25,6 +25,13 @@ class ArmControllerParameters:
     """What the arm controller can be told. Lists per arm are in the order of ``arms``."""
 
     autostart: bool = parameter(True, "Configure and activate the node at start.")
+    realtime_priority: int = parameter(
+        50,
+        "Real-time priority (SCHED_FIFO) of the threads that talk to the arms, where the system "
+        "grants it; 0: none.",
+        low=0,
+        high=99,
+    )
     mode: str = parameter(
         "autonomous",
         "'autonomous' drives the arms; 'test' runs everything and sends nothing.",

@@ -23,6 +23,13 @@ class LeaderArmsParameters:
     """What the leader-arm node can be told. Lists per arm are in the order of ``arms``."""
 
     autostart: bool = parameter(True, "Configure and activate the node at start.")
+    realtime_priority: int = parameter(
+        50,
+        "Real-time priority (SCHED_FIFO) of the threads that talk to the arms, where the system "
+        "grants it; 0: none.",
+        low=0,
+        high=99,
+    )
     arms: tuple[str, ...] = parameter(("left", "right"), "Names of the arms.")
     urdf_prefixes: tuple[str, ...] = parameter(
         ("leader_left_", "leader_right_"), "URDF joint name prefix of each leader."

@@ -25,6 +25,13 @@ class PolicyParameters:
     """What the policy node can be told. Lists per camera are in the order of ``cameras``."""
 
     autostart: bool = parameter(True, "Configure and activate the node at start.")
+    niceness: int = parameter(
+        10,
+        "Nice value of the node's process: by how much compiling and inference leave the "
+        "processors to cameras and arms.",
+        low=0,
+        high=19,
+    )
     backend: str = parameter(
         "openpi",
         "'openpi': an openpi-compatible server; 'pi0': π0 in the node's own process; 'expert': the "

@@ -108,6 +108,7 @@ class LeaderLoop:
         self._now_ns = now_ns
         self._listener = listener
         self._period_s = 1.0 / params.read_rate
+        self._priority = params.realtime_priority
         self._lock = threading.Lock()
         self._clearing = threading.Lock()
         self._stopping = threading.Event()
@@ -131,8 +132,7 @@ class LeaderLoop:
         Raises:
             DriverError: a leader failed; all are on their brakes.
         """
-        priority = self._params.realtime_priority
-        self._group.begin(enable=True, timeout_s=timeout_s, realtime_priority=priority)
+        self._group.begin(enable=True, timeout_s=timeout_s, realtime_priority=self._priority)
         self._thread = threading.Thread(target=self._run, name="leader-arms", daemon=True)
         self._thread.start()
 
@@ -242,7 +242,7 @@ class LeaderLoop:
     # The leader thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        request_realtime(self._params.realtime_priority)
+        request_realtime(self._priority)
         try:
             for tick in paced(self._period_s, self._stopping):
                 self._tick(tick)

@@ -9,7 +9,9 @@ PYTHON ?= $(or $(realpath .venv/bin/python),python3)
 ARGS ?=
 
 BOOTSTRAP := $(PYTHON) tools/bootstrap.py
-PYTEST := tools/run python -m pytest
+# Tests compile many programs that run for a moment: optimising them takes longer than it saves.
+PYTEST := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
+	tools/run python -m pytest
 
 .PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution bench-knobs record-expert teleop doctor soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
 

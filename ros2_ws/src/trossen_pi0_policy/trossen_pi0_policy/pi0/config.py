@@ -102,8 +102,6 @@ class VisionConfig:
                 f"vision width must be a multiple of num_heads, "
                 f"got {self.width} and {self.num_heads}"
             )
-        if self.width % 4:  # sine and cosine of two coordinates
-            raise ParameterError(f"vision width must be a multiple of 4, got {self.width}")
 
 
 @dataclass(frozen=True)

@@ -119,23 +119,6 @@ def _init_vectors(sizes: dict[str, int]) -> nn.initializers.Initializer:
     return init
 
 
-def _init_positions(n: int) -> nn.initializers.Initializer:
-    """Sines and cosines of column and row of an n x n grid of patches (arXiv 2205.01580, 2.1).
-
-    They are as large as the patches, so a tower that begins from scratch knows where things are
-    from its first step; the small noise that they are learned from elsewhere drowns beside them.
-    """
-
-    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
-        del key
-        row, column = jnp.divmod(jnp.arange(n * n, dtype=jnp.float32), n)
-        frequencies = 10_000.0 ** -jnp.linspace(0.0, 1.0, shape[1] // 4)
-        angles = jnp.concatenate([jnp.outer(column, frequencies), jnp.outer(row, frequencies)], 1)
-        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1, dtype=dtype)
-
-    return init
-
-
 class VisionTower(nn.Module):
     """Pictures to tokens of the language expert.
 
@@ -172,7 +155,9 @@ class VisionTower(nn.Module):
         patches = images.reshape(-1, n, p, n, p, 3).transpose(0, 1, 3, 2, 4, 5)
         kernel = self.param("patch_kernel", nn.initializers.lecun_normal(), (p * p * 3, c.width))
         bias = self.param("patch_bias", nn.initializers.zeros, (c.width,))
-        positions = self.param("positions", _init_positions(n), (n * n, c.width))
+        positions = self.param(
+            "positions", nn.initializers.normal(stddev=c.width**-0.5), (n * n, c.width)
+        )
         x = patches.reshape(-1, n * n, p * p * 3) @ kernel.astype(jnp.float32) + bias
         x = (x + positions).astype(self.dtype)
         if self.stacked:

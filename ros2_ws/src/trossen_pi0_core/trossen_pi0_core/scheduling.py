@@ -1,4 +1,7 @@
-"""How threads of this process stand against others for the processors. Linux only."""
+"""How threads of this process stand against others for the processors.
+
+Elsewhere than on Linux nothing changes: there are no arms there.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-_ELSEWHERE = "only Linux has it"
 
 
 def request_realtime(priority: int) -> str:
@@ -26,7 +27,7 @@ def request_realtime(priority: int) -> str:
     if not priority:
         return ""
     if not sys.platform.startswith("linux"):
-        return _ELSEWHERE
+        return "only Linux has it"
     policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     try:
         os.sched_setscheduler(0, policy, os.sched_param(priority))
@@ -41,21 +42,16 @@ def realtime_refusal(priority: int) -> str:
         return pool.submit(request_realtime, priority).result()
 
 
-def yield_to_others(niceness: int) -> str:
+def yield_to_others(niceness: int) -> None:
     """Lets processes of normal niceness go before this one, with all threads it has and starts.
 
     Args:
-        niceness: 0 to 19; one that is lower than the present one needs rights.
-
-    Returns:
-        why the system refuses; empty when it is done.
+        niceness: 0 to 19; threads that have a higher one keep it.
     """
     if not sys.platform.startswith("linux"):
-        return _ELSEWHERE
-    try:
-        for entry in Path("/proc/self/task").iterdir():  # also those of libraries
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                os.setpriority(os.PRIO_PROCESS, int(entry.name), niceness)
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+        return
+    for entry in Path("/proc/self/task").iterdir():  # also those of libraries
+        thread = int(entry.name)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            present = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, max(present, niceness))

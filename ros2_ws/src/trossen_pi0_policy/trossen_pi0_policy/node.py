@@ -60,9 +60,7 @@ class PolicyNode(ManagedNode):
 
     @override
     def own_process(self) -> None:
-        niceness = self._settings.value.niceness
-        if refusal := yield_to_others(niceness):
-            self.get_logger().warning(f"niceness {niceness} is not to be had: {refusal}")
+        yield_to_others(self._settings.value.niceness)
 
     @override
     def configure(self) -> None:

@@ -69,5 +69,10 @@ def test_nothing_is_changed_by_asking_or_for_no_priority(call: str) -> None:
 
 
 def test_all_threads_present_and_future_yield() -> None:
-    nice = [os.SCHED_OTHER, 0, 7]
-    assert answer_and_threads("scheduling.yield_to_others(7)") == ["", nice, nice, nice]
+    nice = [os.SCHED_OTHER, 0, max(7, NORMAL[2])]
+    assert answer_and_threads("scheduling.yield_to_others(7)")[1:] == [nice] * 3
+
+
+def test_a_process_that_is_nicer_stays_so() -> None:
+    found = answer_and_threads("scheduling.yield_to_others(7)", "nice", "-n", "19")
+    assert found[1:] == [[os.SCHED_OTHER, 0, 19]] * 3

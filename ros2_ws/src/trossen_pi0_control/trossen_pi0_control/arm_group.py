@@ -17,7 +17,6 @@ from trossen_pi0_control.workers import Team, run_in_thread, wait_for_all
 from trossen_pi0_core.errors import DriverError
 from trossen_pi0_core.joints import JointMap
 from trossen_pi0_core.limits import JointLimits
-from trossen_pi0_core.scheduling import realtime_refusal
 
 _log = logging.getLogger(__name__)
 
@@ -138,8 +137,6 @@ class ArmGroup:
         except DriverError:
             self.end(timeout_s)
             raise
-        if realtime_priority and (refusal := realtime_refusal(realtime_priority)):
-            _log.info("no real-time priority %d: %s", realtime_priority, refusal)
         self._team.start(realtime_priority)
         return self.pose()
 

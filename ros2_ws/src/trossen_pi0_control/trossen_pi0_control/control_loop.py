@@ -24,13 +24,13 @@ from trossen_pi0_control.settings import (
     with_live,
 )
 from trossen_pi0_control.tick_statistics import TickStatistics
+from trossen_pi0_control.workers import take_priority
 from trossen_pi0_core.contract import NANOSECONDS, ActionChunk
 from trossen_pi0_core.errors import DriverError, MoveRejectedError
 from trossen_pi0_core.execution import Command, State
 from trossen_pi0_core.executor import MotionExecutor
 from trossen_pi0_core.limits import JointLimits
 from trossen_pi0_core.parameters import ArmControllerParameters
-from trossen_pi0_core.scheduling import request_realtime
 from trossen_pi0_core.timeline import ChunkTimeline
 
 _log = logging.getLogger(__name__)
@@ -307,7 +307,7 @@ class ControlLoop:
     # The control thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        request_realtime(self._params.realtime_priority)
+        take_priority(self._params.realtime_priority)
         try:
             for tick in paced(self._period_s, self._stopping):
                 self._tick(tick)

@@ -21,10 +21,10 @@ from trossen_pi0_control.pacing import Tick, paced
 from trossen_pi0_control.settings import nanoseconds
 from trossen_pi0_control.teleop import FollowerWord, Teleop, TeleopCounters, TeleopState
 from trossen_pi0_control.tick_statistics import TickStatistics, TickSummary
+from trossen_pi0_control.workers import take_priority
 from trossen_pi0_core.contract import ActionChunk
 from trossen_pi0_core.errors import DriverError, TeleopError
 from trossen_pi0_core.parameters import LeaderArmsParameters
-from trossen_pi0_core.scheduling import request_realtime
 
 _log = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ class LeaderLoop:
     # The leader thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        request_realtime(self._priority)
+        take_priority(self._priority)
         try:
             for tick in paced(self._period_s, self._stopping):
                 self._tick(tick)

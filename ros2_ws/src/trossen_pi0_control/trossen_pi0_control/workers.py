@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
@@ -12,7 +13,15 @@ from trossen_pi0_core.scheduling import request_realtime
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _POLL_S = 0.02
+
+
+def take_priority(realtime_priority: int) -> None:
+    """Gives the calling thread real-time priority, 0: none, or logs why it is not granted."""
+    if refusal := request_realtime(realtime_priority):
+        _log.info("no real-time priority %d: %s", realtime_priority, refusal)
 
 
 def run_in_thread(name: str, call: Callable[[], T]) -> Future[T]:

@@ -58,9 +58,10 @@ class PolicyNode(ManagedNode):
     def wants_autostart(self) -> bool:
         return self._settings.value.autostart
 
-    @override
-    def own_process(self) -> None:
-        yield_to_others(self._settings.value.niceness)
+    @property
+    def niceness(self) -> int:
+        """Wanted of a process that is the node's alone."""
+        return self._settings.value.niceness
 
     @override
     def configure(self) -> None:
@@ -151,9 +152,15 @@ def _tolerances(parameters: PolicyParameters) -> SyncTolerances:
     )
 
 
+def _make_nice_node() -> PolicyNode:
+    node = PolicyNode()
+    yield_to_others(node.niceness)
+    return node
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the node until it is told to end; returns the exit status."""
-    status = run_node(PolicyNode, args)
+    status = run_node(_make_nice_node, args)
     leave_foreign_code(status)
     return status
 

@@ -59,9 +59,6 @@ class ManagedNode(LifecycleNode):
         """Whether ``run_node`` shall configure and activate the node."""
         return False
 
-    def own_process(self) -> None:
-        """Takes what a node with a process of its own may; called once, by ``run_node``."""
-
     def configure(self) -> None:
         """Acquires what the node needs."""
 

@@ -60,7 +60,6 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         return EXIT_USAGE
     if isinstance(node, ManagedNode):
         node.hurry = hurry
-        node.own_process()
     try:
         return _spin(node, stop)
     finally:

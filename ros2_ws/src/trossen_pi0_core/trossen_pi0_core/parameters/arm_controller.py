@@ -12,6 +12,7 @@ from trossen_pi0_core.joints import JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import WXAI_LOWER, WXAI_UPPER, WXAI_VELOCITY, JointLimits, per_joint
 from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.joint_maps import check_joint_map
+from trossen_pi0_core.parameters.priority import priority_parameter
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 # Four fifths of what the arm's controller is delivered with (27, 7 and 400). In the simulated kit a
@@ -25,13 +26,7 @@ class ArmControllerParameters:
     """What the arm controller can be told. Lists per arm are in the order of ``arms``."""
 
     autostart: bool = parameter(True, "Configure and activate the node at start.")
-    realtime_priority: int = parameter(
-        50,
-        "Real-time priority (SCHED_FIFO) of the threads that talk to the arms, where the system "
-        "grants it; 0: none.",
-        low=0,
-        high=99,
-    )
+    realtime_priority: int = priority_parameter()
     mode: str = parameter(
         "autonomous",
         "'autonomous' drives the arms; 'test' runs everything and sends nothing.",

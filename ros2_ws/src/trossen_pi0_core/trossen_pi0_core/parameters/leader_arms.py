@@ -10,6 +10,7 @@ from trossen_pi0_core.joints import ARM_JOINTS, JOINTS_PER_ARM, JointMap
 from trossen_pi0_core.limits import per_joint
 from trossen_pi0_core.parameters.bounds import check_bounds, error, warning
 from trossen_pi0_core.parameters.joint_maps import check_joint_map
+from trossen_pi0_core.parameters.priority import priority_parameter
 from trossen_pi0_core.parameters.spec import check_address, parameter, parameters
 
 REFUSE, RAMP = "refuse", "ramp"
@@ -23,13 +24,7 @@ class LeaderArmsParameters:
     """What the leader-arm node can be told. Lists per arm are in the order of ``arms``."""
 
     autostart: bool = parameter(True, "Configure and activate the node at start.")
-    realtime_priority: int = parameter(
-        50,
-        "Real-time priority (SCHED_FIFO) of the threads that talk to the arms, where the system "
-        "grants it; 0: none.",
-        low=0,
-        high=99,
-    )
+    realtime_priority: int = priority_parameter()
     arms: tuple[str, ...] = parameter(("left", "right"), "Names of the arms.")
     urdf_prefixes: tuple[str, ...] = parameter(
         ("leader_left_", "leader_right_"), "URDF joint name prefix of each leader."

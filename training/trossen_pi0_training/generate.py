@@ -32,7 +32,7 @@ from trossen_pi0_training import layout
 from trossen_pi0_training.convert_options import NATIVE, Options, cores, default_root
 from trossen_pi0_training.convert_plan import Skipped
 from trossen_pi0_training.convert_work import working_folder
-from trossen_pi0_training.generate_worker import Scene, make_episode
+from trossen_pi0_training.generate_worker import Extent, Scene, make_episode
 from trossen_pi0_training.publish import DataSet, publish
 from trossen_pi0_training.shards import Shard
 from trossen_pi0_training.video import CODECS
@@ -49,6 +49,7 @@ class Wish:
         options: of the data set.
         episodes: successful ones.
         approaches: further ones, that end when the object is lifted.
+        beginnings: further ones, that end after two seconds.
         variants: scenarios that the seeds go through in turn.
         seed: of the first episode; the others follow.
         size: width and height of the pictures [pixels].
@@ -67,6 +68,7 @@ class Wish:
     sway_rad: float = 0.012
     recovery: float = 0.25
     approaches: int = 0
+    beginnings: int = 0
     camera_rate: int = round(ROW_RATE_HZ)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class Wish:
         for label, value, low, high in (
             ("episodes", self.episodes, 1, 10**6),
             ("approaches", self.approaches, 0, 10**6),
+            ("beginnings", self.beginnings, 0, 10**6),
             ("seed", self.seed, 0, 2**31),
             ("width", self.size[0], 16, 1920),
             ("height", self.size[1], 16, 1080),
@@ -91,8 +94,13 @@ class Wish:
                 f"camera rate must divide {self.options.fps} frames/s, got {self.camera_rate}"
             )
 
-    def scene(self, seed: int, shards: Path, *, cut: bool = False) -> Scene:
-        """The episode of a seed, whole or cut when the object is lifted."""
+    @property
+    def total(self) -> int:
+        """Episodes of all lengths."""
+        return self.episodes + self.approaches + self.beginnings
+
+    def scene(self, seed: int, shards: Path, extent: Extent = Extent.WHOLE) -> Scene:
+        """The episode of a seed."""
         variant = self.variants[(seed - self.seed) % len(self.variants)]
         return Scene(
             seed,
@@ -104,7 +112,7 @@ class Wish:
             self.looks,
             self.sway_rad,
             self.recovery,
-            cut,
+            extent,
             self.options.codec,
             self.options.fps,
             self.options.fps // self.camera_rate,
@@ -155,17 +163,21 @@ def _make(
 ) -> tuple[list[Scene], list[Skipped]]:
     """The first successful episodes by their seeds, and those before them that failed.
 
-    Approaches have the seeds behind those that whole episodes can have.
+    Approaches have the seeds behind those that whole episodes can have, beginnings those behind.
     """
     workers = wish.options.workers
-    most = _attempts(wish.episodes + wish.approaches)
+    most = _attempts(wish.total)
     good: list[Scene] = []
     failed: list[Skipped] = []
     wanted, first = 0, wish.seed
     with process_pool(workers, most, "simulation") as pool:
-        for more, cut in ((wish.episodes, False), (wish.approaches, True)):
+        for more, extent in (
+            (wish.episodes, Extent.WHOLE),
+            (wish.approaches, Extent.APPROACH),
+            (wish.beginnings, Extent.BEGINNING),
+        ):
             seeds = range(first, first + _attempts(more))
-            scenes = (wish.scene(seed, shards, cut=cut) for seed in seeds)
+            scenes = (wish.scene(seed, shards, extent) for seed in seeds)
             made = _in_order(pool, scenes, 2 * workers)
             wanted += more
             while len(good) < wanted:
@@ -234,6 +246,13 @@ def parse(arguments: Sequence[str] | None = None) -> Wish:
         help="further episodes, that end when the object is lifted (default %(default)s)",
     )
     add(
+        "--beginnings",
+        type=int,
+        default=0,
+        help="further episodes, that end after two seconds; new pictures only in the first 0.4 s: "
+        "later frames have no whole chunk (default %(default)s)",
+    )
+    add(
         "--camera-rate",
         type=int,
         default=round(ROW_RATE_HZ),
@@ -290,7 +309,7 @@ def parse(arguments: Sequence[str] | None = None) -> Wish:
     return Wish(
         options, given.episodes, names, given.seed, size,
         looks=given.looks, sway_rad=given.sway, recovery=given.recovery,
-        approaches=given.approaches, camera_rate=given.camera_rate,
+        approaches=given.approaches, beginnings=given.beginnings, camera_rate=given.camera_rate,
     )  # fmt: skip
 
 
@@ -302,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wish = parse(arguments)
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("episodes", total=wish.episodes + wish.approaches)
+            task = bar.add_task("episodes", total=wish.total)
             made = generate(wish, lambda done: bar.update(task, completed=done))
     except (TrossenPi0Error, OSError) as error:
         sys.stderr.write(f"generate: {error}\n")

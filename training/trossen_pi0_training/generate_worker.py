@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,6 +31,21 @@ _LOOK_STREAM, _SWAY_STREAM, _ASTRAY_STREAM, _LOOKS_STREAM = 2, 3, 4, 5
 """Of an episode's random numbers; those before them are the object's."""
 
 
+_BEGINNING_ROWS, _BEGINNING_LOOKS = 60, 12
+"""Frames of a beginning, and those that have pictures of their own: 50 rows of a chunk, and a few
+moments that it may begin at."""
+
+
+class Extent(Enum):
+    """How far an episode goes."""
+
+    WHOLE = "whole"
+    APPROACH = "approach"
+    """Until the object is lifted."""
+    BEGINNING = "beginning"
+    """Two seconds: where to go from one look. Its later frames repeat the last pictures."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """An episode to make.
@@ -43,7 +60,7 @@ class Scene:
         looks: chance that light, colours, cameras, clutter and textures are drawn anew.
         sway_rad: standard deviation of the offsets in what the arms are told [rad].
         recovery: chance that it begins where a grasp has gone wrong.
-        cut: it ends when the object is lifted.
+        extent: how far it goes.
         codec: of the videos.
         fps: frames a second.
         picture_step: frames that show the same pictures.
@@ -58,7 +75,7 @@ class Scene:
     looks: float
     sway_rad: float
     recovery: float
-    cut: bool
+    extent: Extent
     codec: str
     fps: int
     picture_step: int
@@ -76,7 +93,7 @@ def make_episode(scene: Scene) -> str:
         OSError: the shard cannot be written.
     """
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    outcome = layout.CUT if scene.cut else SUCCESS
+    outcome = SUCCESS if scene.extent is Extent.WHOLE else layout.CUT
     origin = Origin(scene.name, "", {}, outcome, began, scene.seed, {"trossen_pi0_sim": _version()})
     try:
         write_shard(
@@ -108,17 +125,22 @@ def _frames(scene: Scene) -> Iterator[Frame]:
     ended: list[EpisodeResult] = []
 
     def rows() -> Iterator[NDArray[np.float64]]:
-        until = "lifted" if scene.cut else ""
+        until = "lifted" if scene.extent is Extent.APPROACH else ""
         driven = expert_rows(world, expert, sway=sway, motion=motion, until=until)
         ended.append((yield from driven))
 
+    beginning = scene.extent is Extent.BEGINNING
     images: dict[str, NDArray[np.uint8]] = {}
-    for number, action in enumerate(rows()):
-        if number % scene.picture_step == 0:
+    for number, action in enumerate(
+        itertools.islice(rows(), _BEGINNING_ROWS if beginning else None)
+    ):
+        if number % scene.picture_step == 0 and not (beginning and number >= _BEGINNING_LOOKS):
             images = {camera: world.render(camera, *scene.size) for camera in scene.cameras}
         yield Frame(world.snapshot.positions, action, images)
+    if beginning:
+        return
     result = ended[0]
-    if result.stage < (Stage.LIFTED if scene.cut else Stage.PLACED):
+    if result.stage < (Stage.PLACED if scene.extent is Extent.WHOLE else Stage.LIFTED):
         raise DatasetError(f"it came as far as {result.stage.name}: {result.reason or 'no time'}")
 
 

@@ -115,6 +115,27 @@ def test_approaches_end_with_the_object_lifted(tmp_path: Path) -> None:
         assert select_episodes(frames, config.data).left_out == ()
 
 
+def test_beginnings_end_after_two_seconds_and_look_at_their_first_frames(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    options = ("--episodes", "1", "--beginnings", "2", "--cameras", "cam_high")
+    wish = generate.parse(words(root, *options, "--recovery", "0", "--looks", "0"))
+    generate.generate(wish)
+    config = replace(find_config("debug"), data=DataConfig("", root, cameras=("cam_high",)))
+    frames = open_dataset(config.data)
+    assert list(frames.outcomes.values()) == ["success", "cut", "cut"]
+    poses = []
+    for episode in frames.episodes[1:]:
+        assert episode.length == 60
+        chosen = example_frames(frames, episode.index, config)
+        assert list(chosen) == list(range(episode.first, episode.first + 11))
+        poses.append(frames.column(layout.ACTION)[episode.first + 49])
+    assert np.abs(poses[0] - poses[1]).max() > 0.02  # another object, another way
+    scene = wish.scene(7, tmp_path, generate_worker.Extent.BEGINNING)
+    seen = [each.images["cam_high"] for each in generate_worker._frames(scene)]
+    fresh = [i for i in range(1, 60) if seen[i] is not seen[i - 1]]
+    assert fresh == list(range(1, 12))
+
+
 def test_pictures_come_at_the_cameras_rate(tmp_path: Path) -> None:
     wish = generate.parse(words(tmp_path / "set", "--camera-rate", "10"))
     frames = generate_worker._frames(wish.scene(0, tmp_path))
@@ -152,6 +173,7 @@ def test_too_many_failures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--recovery", "1.5"], r"recovery must lie in 0.0..1.0, got 1.5"),
         (["--looks", "2"], r"looks must lie in 0.0..1.0, got 2.0"),
         (["--approaches", "-1"], r"approaches must lie in 0..1000000, got -1"),
+        (["--beginnings", "-1"], r"beginnings must lie in 0..1000000, got -1"),
         (["--camera-rate", "20"], r"camera rate must divide 30 frames/s, got 20"),
         (["--width", "4"], "width must lie in 16..1920, got 4"),
     ],

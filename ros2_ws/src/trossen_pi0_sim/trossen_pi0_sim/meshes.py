@@ -12,10 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-import fast_simplification
 import numpy as np
-import trimesh
-from trimesh.exchange.stl import export_stl
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +65,11 @@ def _cached(source: Path, folder: Path) -> Path:
 
 
 def _decimate(source: Path) -> bytes:
+    # Here, since they take over a second to load and what they make is there but once.
+    import fast_simplification
+    import trimesh
+    from trimesh.exchange.stl import export_stl
+
     mesh = trimesh.load_mesh(source)
     if len(mesh.faces) > _MIN_FACES:
         simplified = fast_simplification.simplify(

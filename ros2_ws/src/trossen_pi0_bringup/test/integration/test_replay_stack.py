@@ -1,25 +1,19 @@
 """``make replay`` as people call it: recorded observations to a policy, actions to the arms."""
 
 import dataclasses
-import json
 import math
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import websockets.sync.server
-from domain_coordinator import domain_id
 from openpi_client import msgpack_numpy
 
 from fixtures.bags import Episode
+from fixtures.stacks import started_commands
 from trossen_pi0_core.joints import JointMap
 
 ARMS = ["left_arm_address:=127.0.0.160", "right_arm_address:=127.0.0.161"]
@@ -47,55 +41,10 @@ class Gentle(Episode):
         }
 
 
-class Command:
-    """One call of ``python -m trossen_pi0_bringup.<module>``."""
-
-    def __init__(self, folder, domain, module, *words):
-        self.folder = folder
-        self.output = folder.with_suffix(".txt")
-        with self.output.open("wb") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"trossen_pi0_bringup.{module}", *words],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
-            )
-
-    def text(self):
-        return self.output.read_text(errors="replace")
-
-    def wait(self, timeout_s):
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"still running after {timeout_s} s:\n{self.text()}")
-
-    def wait_for(self, pattern, timeout_s):
-        deadline = time.monotonic() + timeout_s
-        while not re.search(pattern, self.text(), re.MULTILINE):
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                pytest.fail(f"no {pattern!r} in the output:\n{self.text()}")
-            time.sleep(0.05)
-
-    def summary(self):
-        return json.loads((self.folder / "summary.json").read_text())
-
-
 @pytest.fixture
 def start(tmp_path):
-    commands = []
-    with domain_id() as domain:
-
-        def run(module, *words):
-            folder = tmp_path / f"run{len(commands)}"
-            commands.append(Command(folder, domain, module, *words, f"run_dir:={folder}"))
-            return commands[-1]
-
+    with started_commands(tmp_path) as run:
         yield run
-        for command in commands:
-            if command.process.poll() is None:
-                command.process.send_signal(signal.SIGINT)
-                command.process.wait(10)
 
 
 @pytest.fixture

@@ -1,19 +1,17 @@
 """A long run made short: real stack, real processes, files, verdict and exit status."""
 
 import csv
+import functools
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
-import time
 
 import matplotlib.image
 import psutil
 import pytest
-from domain_coordinator import domain_id
 
+from fixtures.stacks import started_commands
 from trossen_pi0_bringup.resources import process_usage
 from trossen_pi0_bringup.soak import main
 
@@ -27,76 +25,29 @@ KIT = [
 ]
 
 
-class Soak:
-    """One call of ``python -m trossen_pi0_bringup.soak`` in a ROS domain of its own."""
-
-    def __init__(self, folder, domain, *words):
-        self.folder = folder
-        self._output = folder / "output.txt"
-        module = [sys.executable, "-m", "trossen_pi0_bringup.soak", f"run_dir:={folder}"]
-        with self._output.open("wb") as file:
-            self.process = subprocess.Popen(
-                [*module, *KIT, *words],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
-            )
-
-    def text(self):
-        return self._output.read_text(errors="replace")
-
-    def wait_for(self, pattern, timeout_s):
-        deadline = time.monotonic() + timeout_s
-        while not re.search(pattern, self.text()):
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                pytest.fail(f"no {pattern!r} in the output:\n{self.text()}")
-            time.sleep(0.05)
-
-    def wait(self, timeout_s):
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"still running after {timeout_s} s:\n{self.text()}")
-
-    def verdict(self):
-        return json.loads((self.folder / "soak.json").read_text())
-
-    def rows(self):
-        with (self.folder / "soak.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()  # the nodes end with it
-                self.process.wait()
-
-
 @pytest.fixture
 def start(tmp_path):
-    started = []
-    with domain_id() as domain:
+    with started_commands(tmp_path, *KIT) as run:
+        yield functools.partial(run, "soak")
 
-        def run(*words):
-            started.append(Soak(tmp_path, domain, *words))
-            return started[-1]
 
-        yield run
-        for soak in started:
-            soak.end()
+def verdict_of(soak):
+    return json.loads((soak.folder / "soak.json").read_text())
+
+
+def rows_of(soak):
+    with (soak.folder / "soak.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.timeout(180)
-def test_a_short_run_passes_and_leaves_its_table_figures_and_plot(start, tmp_path):
+def test_a_short_run_passes_and_leaves_its_table_figures_and_plot(start):
     # In so short a time the first use of everything still shows as growth.
     soak = start("minutes:=0.45", "memory_floor_mb:=50", "seed:=7")
     status = soak.wait(150)
     assert status == 0, soak.text()
     assert "soak passed" in soak.text()
-    found = soak.verdict()
+    found = verdict_of(soak)
     assert found["passed"] is True
     assert found["interrupted"] is False
     seeds = [e["seed"] for e in found["episodes"]]
@@ -115,29 +66,29 @@ def test_a_short_run_passes_and_leaves_its_table_figures_and_plot(start, tmp_pat
     assert found["stack"]["ticks"] > 1500
     assert found["stack"]["images_published"] > 1000
     assert found["stack"]["chunks_published"] > 50
-    rows = soak.rows()
+    rows = rows_of(soak)
     assert len(rows) >= 20
     assert [row["phase"] for row in rows].count("rest") == len(seeds)
     assert float(rows[-1]["sim.uss_mb"]) > 100.0
     assert int(rows[-1]["sim.processes"]) == 2  # cameras and physics
     assert int(rows[-1]["shm_mapped"]) > 3
-    assert matplotlib.image.imread(tmp_path / "soak.png").min() < 0.2
+    assert matplotlib.image.imread(soak.folder / "soak.png").min() < 0.2
 
 
 @pytest.mark.timeout(120)
-def test_ctrl_c_ends_early_with_a_verdict_and_failed_episodes_fail_it(start, tmp_path):
+def test_ctrl_c_ends_early_with_a_verdict_and_failed_episodes_fail_it(start):
     soak = start("minutes:=60", "max_duration_s:=1", "variant:=wooden_block")
     soak.wait_for(r"min \| seed 0 \(wooden_block\): FAILURE", 90.0)
     soak.process.send_signal(signal.SIGINT)
     status = soak.wait(20)
     assert status == 1, soak.text()
     assert "interrupted" in soak.text()
-    found = soak.verdict()
+    found = verdict_of(soak)
     assert found["passed"] is False
     assert found["interrupted"] is True
     failed = {c["name"]: c["figure"] for c in found["checks"] if c["passed"] is False}
     assert failed["episodes that succeeded"].startswith("0 of ")
-    assert (tmp_path / "soak.png").stat().st_size > 10_000
+    assert (soak.folder / "soak.png").stat().st_size > 10_000
 
 
 HOLDER = """

@@ -91,7 +91,7 @@ def assert_all_gone(processes, timeout_s=1.0):
 
 
 @pytest.mark.timeout(180)
-def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
+def test_cube_is_handed_over_and_the_run_leaves_its_results(start):
     stack = start("seed:=3", "video:=true", "scene:=true")
     stack.wait_for("stack ready")
     nodes = stack.nodes()
@@ -108,14 +108,14 @@ def test_cube_is_handed_over_and_the_run_leaves_its_results(start, tmp_path):
     assert episode["chunks"] > 10
     assert episode["controller"]["position_limit_events"] == 0
     assert episode["tracking_error"]["joints_max_rad"] < 0.6  # the simulated servos lag by 0.1 s
-    with av.open(str(tmp_path / "video.mp4")) as video:
+    with av.open(str(stack.folder / "video.mp4")) as video:
         frames = [f.to_ndarray(format="rgb24") for f in video.decode(video=0)]
     assert len(frames) > 100
     middle = frames[len(frames) // 2]
     for tile in (middle[:240, :320], middle[:240, 320:], middle[240:, :320], middle[240:, 320:]):
         assert tile.std() > 10  # each camera shows something
-    assert (tmp_path / "joints.png").stat().st_size > 20_000
-    with Image.open(tmp_path / "scene.png") as scene:
+    assert (stack.folder / "joints.png").stat().st_size > 20_000
+    with Image.open(stack.folder / "scene.png") as scene:
         assert scene.size == (1280, 720)
         picture = np.asarray(scene.convert("RGB")).astype(int)
     red, green, blue = np.moveaxis(picture[:, 400:], 2, 0)  # right of status and legend

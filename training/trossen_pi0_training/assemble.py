@@ -15,6 +15,7 @@ from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_training import layout, tables, video
 from trossen_pi0_training.layout import V21, V30
 from trossen_pi0_training.shards import Shard, feature_statistics
+from trossen_pi0_training.spread import spread
 from trossen_pi0_training.stats import BASIC, Statistics, of_values, to_json
 
 _MIB = 1024 * 1024
@@ -40,12 +41,19 @@ class _Row:
             task=self.task,
         )
 
-    def statistics(self) -> dict[str, Statistics]:
-        return feature_statistics([self.shard]) | _counter_statistics([self])
+
+def _statistics(rows: Sequence[_Row]) -> list[dict[str, Statistics]]:
+    """Of each episode."""
+    return [feature_statistics([row.shard]) | _counter_statistics([row]) for row in rows]
 
 
 def assemble(
-    shards: Sequence[Shard], folder: Path, version: str, splits: Mapping[str, str] | None = None
+    shards: Sequence[Shard],
+    folder: Path,
+    version: str,
+    splits: Mapping[str, str] | None = None,
+    *,
+    workers: int = 1,
 ) -> None:
     """Writes a data set.
 
@@ -55,6 +63,7 @@ def assemble(
         version: one of ``layout.FORMATS``.
         splits: for ``info.json``, such as ``{"train": "0:45", "val": "45:50"}``; None: all for
             training.
+        workers: processes that work out the statistics of many episodes.
 
     Raises:
         DatasetError: the shards do not fit together.
@@ -64,12 +73,11 @@ def assemble(
     folder.mkdir(parents=True, exist_ok=True)
     tasks = list(dict.fromkeys(shard.task for shard in shards))
     rows = list(_rows(shards, tasks))
-    if version == V21:
-        _write_v21(rows, tasks, folder)
-    elif version == V30:
-        _write_v30(rows, tasks, folder)
-    else:
+    if version not in (V21, V30):
         raise DatasetError(f"format must be one of {list(layout.FORMATS)}, got {version!r}")
+    statistics = spread(_statistics, rows, workers, "statistics")
+    write = _write_v21 if version == V21 else _write_v30
+    write(rows, statistics, tasks, folder)
     content = layout.info(
         version,
         shards[0].fps,
@@ -122,7 +130,12 @@ def _counter_statistics(rows: Sequence[_Row]) -> dict[str, Statistics]:
 # v2.1: a table and a video a camera for each episode --------------------------------------------
 
 
-def _write_v21(rows: Sequence[_Row], tasks: list[str], folder: Path) -> None:
+def _write_v21(
+    rows: Sequence[_Row],
+    statistics: Sequence[Mapping[str, Statistics]],
+    tasks: list[str],
+    folder: Path,
+) -> None:
     for row in rows:
         place = {
             "episode_chunk": row.episode // layout.FILES_PER_CHUNK,
@@ -140,16 +153,22 @@ def _write_v21(rows: Sequence[_Row], tasks: list[str], folder: Path) -> None:
         for row in rows
     ]
     tables.write_json_lines(episodes, folder / layout.EPISODES_V21)
-    statistics = (
-        {"episode_index": row.episode, "stats": to_json(row.statistics(), BASIC)} for row in rows
+    about_values = (
+        {"episode_index": row.episode, "stats": to_json(each, BASIC)}
+        for row, each in zip(rows, statistics, strict=True)
     )
-    tables.write_json_lines(statistics, folder / layout.EPISODE_STATS_V21)
+    tables.write_json_lines(about_values, folder / layout.EPISODE_STATS_V21)
 
 
 # v3.0: many episodes in a file ------------------------------------------------------------------
 
 
-def _write_v30(rows: Sequence[_Row], tasks: list[str], folder: Path) -> None:
+def _write_v30(
+    rows: Sequence[_Row],
+    statistics: Sequence[Mapping[str, Statistics]],
+    tasks: list[str],
+    folder: Path,
+) -> None:
     about: list[dict[str, Any]] = [_episode_v30(row) for row in rows]
     sizes = [2 * 4 * len(row.shard.joint_names) * row.shard.frames for row in rows]
     for number, members in enumerate(_files(sizes, layout.DATA_FILE_MB)):
@@ -160,8 +179,8 @@ def _write_v30(rows: Sequence[_Row], tasks: list[str], folder: Path) -> None:
             about[i] |= {f"data/{key}": value for key, value in place.items()}
     for camera in rows[0].shard.cameras:
         _join_videos(rows, camera, folder, about)
-    for i, row in enumerate(rows):
-        for feature, each in row.statistics().items():
+    for i, found in enumerate(statistics):
+        for feature, each in found.items():
             about[i] |= {f"stats/{feature}/{name}": value.tolist() for name, value in each.items()}
     episodes = folder / layout.EPISODES_V30.format(**_place(0))
     tables.write_parquet([pa.Table.from_pylist(about)], episodes)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from trossen_pi0_training.assemble import assemble, check_layouts, write_statist
 from trossen_pi0_training.convert_options import LIBRARY, Options
 from trossen_pi0_training.convert_plan import Skipped, validation_names
 from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.dataset_index import read_index
 from trossen_pi0_training.shards import Shard
+from trossen_pi0_training.spread import spread
 
 _MANIFEST_FORMAT = 1
 
@@ -83,10 +86,10 @@ def publish(
         if options.writer == LIBRARY:
             _assemble_by_library(each, folder, scratch / f"parts-{i}")
         else:
-            assemble(each.shards, folder, options.version, each.splits)
+            assemble(each.shards, folder, options.version, each.splits, workers=options.workers)
         manifest = _manifest(each, skipped, options, software)
         tables.write_json(manifest, folder / layout.MANIFEST)
-        check(each, folder)
+        check(each, folder, options.workers)
         if options.writer == LIBRARY:
             _check_by_library(each, folder)
     os.sync()
@@ -95,19 +98,30 @@ def publish(
     return sets
 
 
-def check(data_set: DataSet, folder: Path) -> None:
+def check(data_set: DataSet, folder: Path, workers: int = 1) -> None:
     """Reads a data set and compares it with its shards: all values, and pictures at both ends.
+
+    Args:
+        data_set: what was to be written.
+        folder: what was.
+        workers: processes that read, where there are many episodes.
 
     Raises:
         DatasetError: they differ.
     """
     shards = data_set.shards
-    frames = LeRobotFrames(folder, shards[0].joint_names)
-    lengths = [each.length for each in frames.episodes]
+    lengths = [each.length for each in read_index(folder).episodes]
     if lengths != [shard.frames for shard in shards]:
         raise DatasetError(f"{folder}: episodes have {lengths} frames, not those converted")
+    spread(partial(_check_episodes, folder), list(enumerate(shards)), workers, "check")
+
+
+def _check_episodes(folder: Path, numbered: Sequence[tuple[int, Shard]]) -> list[None]:
+    """Compares episodes of a data set with the shards of these numbers."""
+    frames = LeRobotFrames(folder, numbered[0][1].joint_names)
     state, action = frames.column(layout.STATE), frames.column(layout.ACTION)
-    for episode, shard in zip(frames.episodes, shards, strict=True):
+    for number, shard in numbered:
+        episode = frames.episodes[number]
         rows = slice(episode.first, episode.first + episode.length)
         wanted = shard.values()
         if not (np.array_equal(state[rows], wanted[0]) and np.array_equal(action[rows], wanted[1])):
@@ -116,6 +130,7 @@ def check(data_set: DataSet, folder: Path) -> None:
             if frames.frame(index).task != shard.task:
                 raise DatasetError(f"{folder}: episode {shard.origin.name} has another task")
     frames.close()
+    return [None] * len(numbered)
 
 
 def _assemble_by_library(data_set: DataSet, folder: Path, parts: Path) -> None:

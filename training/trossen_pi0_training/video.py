@@ -120,7 +120,7 @@ class VideoFile:
             self._stream = self._container.streams.video[0]
         except (FFmpegError, OSError, IndexError) as error:
             raise DatasetError(f"{path} is no readable video: {error}") from error
-        self._stream.thread_type = "AUTO"
+        self._stream.thread_count = 1  # more take longer for a few pictures than one
         self._coming: Iterator[av.VideoFrame] = iter(())
         self._last: av.VideoFrame | None = None
 

@@ -217,6 +217,28 @@ def test_clean_rows_count_for_nothing_and_are_as_long_as_drawn():
     np.testing.assert_array_equal(np.asarray(half.time)[given], np.asarray(draws.time)[given])
 
 
+def test_shifted_flow_times_have_more_noise_and_stay_within_bounds():
+    noise_key, time_key = jax.random.split(jax.random.key(2))
+    plain, shifted = (
+        np.asarray(draw(noise_key, time_key, (4000, 2, 1), 0, 1.0, shift).time[:, 0])
+        for shift in (1.0, 4.0)
+    )
+    np.testing.assert_allclose(shifted, 4 * plain / (1 + 3 * plain), rtol=1e-5)
+    assert shifted.min() > 0.0
+    assert shifted.max() <= 1.0
+    assert (plain > 0.9).mean() == pytest.approx(1 - 0.9**1.5, abs=0.02)
+    assert (shifted > 0.9).mean() == pytest.approx(1 - (0.9 / 1.3) ** 1.5, abs=0.03)
+
+
+def test_the_step_draws_with_the_shift_of_its_config(home):
+    (host,) = host_batches(plain(home), 1)
+    losses = [
+        float(run(plain(home, time_shift=shift), batches=[host])[2][0].loss)
+        for shift in (1.0, 50.0)
+    ]
+    assert losses[0] != losses[1]
+
+
 @pytest.mark.slow
 def test_training_with_clean_prefixes_learns(home):
     config = plain(home, max_prefix=10)

@@ -14,6 +14,7 @@ from trossen_pi0_training import assemble as assembling
 from trossen_pi0_training import layout
 from trossen_pi0_training.assemble import assemble
 from trossen_pi0_training.dataset import LeRobotFrames
+from trossen_pi0_training.publish import DataSet, check
 from trossen_pi0_training.shards import Frame, Origin, Shard, write_shard
 
 JOINTS = JointMap().dataset_names
@@ -191,3 +192,30 @@ def test_values_must_be_finite(tmp_path: Path) -> None:
             cameras=CAMERAS, codec="libsvtav1",
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", layout.FORMATS)
+def test_many_episodes_are_put_together_and_checked_by_several_processes(
+    shards: list[Shard], tmp_path: Path, version: str
+) -> None:
+    many = [shards[0], shards[2], shards[1]] * 43
+    assemble(many, tmp_path / "alone", version)
+    assemble(many, tmp_path / "together", version, workers=2)
+    for path in (tmp_path / "alone").rglob("*.json*"):
+        other = tmp_path / "together" / path.relative_to(tmp_path / "alone")
+        assert other.read_bytes() == path.read_bytes()
+    check(DataSet("lab/many", Path(), tuple(many), {}), tmp_path / "together", 2)
+    many[100], many[103] = shards[0], shards[0]
+    with pytest.raises(DatasetError, match="episodes have"):
+        check(DataSet("lab/many", Path(), tuple(many), {}), tmp_path / "together", 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_episode_with_other_values_is_found(
+    shards: list[Shard], tmp_path: Path, workers: int
+) -> None:
+    many = [shards[2]] * 130
+    other = _write(tmp_path / "other", 1, count=3)
+    assemble([*many[:100], other, *many[101:]], tmp_path / "set", layout.V30)
+    with pytest.raises(DatasetError, match=r"values of episode e2 were changed"):
+        check(DataSet("lab/many", Path(), tuple(many), {}), tmp_path / "set", workers)

@@ -195,6 +195,9 @@ class TrainConfig:
         max_prefix: up to so many first rows of a chunk are given clean (arXiv 2512.05964).
         prefix_share: of the examples, that may be given some; with the others the model learns to
             answer without.
+        time_shift: of the flow times, above 1 towards noise (see ``fit.draws.draw``). The rows of a
+            chunk repeat each other, so its noisy values tell where it goes until there is little
+            else than noise; only there a model that starts from scratch learns to look.
         loader: how examples are made ready.
         validation: looks at held-out episodes.
         seed: of all randomness.
@@ -227,6 +230,7 @@ class TrainConfig:
     augment: Literal["openpi", "colours", "none"] = "openpi"
     max_prefix: int = 0
     prefix_share: float = 1.0
+    time_shift: float = 1.0
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     seed: int = 42
@@ -249,6 +253,8 @@ class TrainConfig:
         _at_least(self, 0, "micro_batch", "max_prefix", "seed")
         if not 0 <= self.prefix_share <= 1:
             raise ParameterError(f"prefix_share must lie in [0, 1], got {self.prefix_share}")
+        if not 0.1 <= self.time_shift <= 100:
+            raise ParameterError(f"time_shift must lie in [0.1, 100], got {self.time_shift}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ParameterError(f"ema_decay must lie in [0, 1) or be None, got {self.ema_decay}")
         if self.overwrite and self.resume:

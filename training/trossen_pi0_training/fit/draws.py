@@ -28,10 +28,12 @@ def draw(
     shape: tuple[int, int, int],
     max_prefix: int,
     prefix_share: float = 1.0,
+    time_shift: float = 1.0,
 ) -> Draws:
     """Draws for a batch.
 
-    The flow time is Beta(1.5, 1) * 0.999 + 0.001, as openpi draws it. With clean prefixes
+    The flow time is Beta(1.5, 1) * 0.999 + 0.001, as openpi draws it, shifted to
+    s t / (1 + (s - 1) t) (arXiv 2403.03206, 5.3.2). With clean prefixes
     (training-time real-time chunking, arXiv 2512.05964) an example has a simulated delay, uniform
     in 0..max_prefix; so many of its first rows are clean, and the loss is that of the others.
 
@@ -42,9 +44,12 @@ def draw(
         max_prefix: longest clean prefix, below the horizon; 0: none.
         prefix_share: chance that an example has a delay; the others have none, as where chunks
             are asked for without a prefix.
+        time_shift: s; 1: none, above 1: more noise.
     """
     noise = jax.random.normal(noise_key, shape)
     time = jax.random.beta(time_key, 1.5, 1.0, shape[:1]) * 0.999 + 0.001
+    if time_shift != 1.0:
+        time = time_shift * time / (1.0 + (time_shift - 1.0) * time)
     time = jnp.broadcast_to(time[:, None], shape[:2])
     weight = jnp.ones(shape[:2])
     if max_prefix:

@@ -93,7 +93,8 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         # As in openpi: of pictures, noise and flow times.
         augment_key, noise_key, time_key = jax.random.split(step_key(config, state.step), 3)
-        draws = draw(noise_key, time_key, _shape(batch), config.max_prefix, config.prefix_share)
+        prefix = config.max_prefix, config.prefix_share
+        draws = draw(noise_key, time_key, _shape(batch), *prefix, config.time_shift)
         if config.augment != "none":
             cameras = model_sizes.cameras
             pictures = augment(batch.seen.images, augment_key, cameras, config.augment)

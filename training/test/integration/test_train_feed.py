@@ -262,6 +262,7 @@ def test_a_video_that_is_too_short_is_told(tmp_path):
     assert told == (
         f"episodes 0, 1, 2, 3: {video} has {len(frames) - 3} pictures, meta lists {len(frames)}"
     )
+    assert survey.problems(data, videos=False) == []
 
 
 def test_a_truncated_table_and_an_unknown_joint_are_told(tmp_path):

@@ -24,7 +24,7 @@ SHOWN_PROBLEMS = 20
 _THREADS = 8
 
 
-def problems(data: DataConfig) -> list[str]:
+def problems(data: DataConfig, *, videos: bool = True) -> list[str]:
     """What is wrong with the episodes that are trained on or held out, a text each.
 
     All tables are read: rows, and that states and actions are finite. Of each video as many
@@ -33,6 +33,7 @@ def problems(data: DataConfig) -> list[str]:
 
     Args:
         data: of the training; synthetic examples have no problems.
+        videos: whether pictures are looked at.
 
     Raises:
         TrainingError: there is no such data set, or no episode in it is wanted.
@@ -51,7 +52,9 @@ def problems(data: DataConfig) -> list[str]:
         frames = open_dataset(data)
         chosen = select_episodes(frames, data)
         spans = [frames.episodes[number] for number in sorted({*chosen.train, *chosen.val})]
-        found = [*_value_problems(frames, spans), *_video_problems(frames, spans)]
+        found = list(_value_problems(frames, spans))
+        if videos:
+            found += _video_problems(frames, spans)
     if len(found) > SHOWN_PROBLEMS:
         found[SHOWN_PROBLEMS:] = [f"and {len(found) - SHOWN_PROBLEMS} problems more of episodes"]
     return found

@@ -153,7 +153,8 @@ def _look_at_data(config: TrainConfig, model: Pi0Config, problems: _Problems) ->
     if not config.data.repo_id:
         return Data(None, True, synthetic_stats(len(config.data.joints)), None)
     before = len(problems)
-    problems += problems.tried(lambda: survey.problems(config.data)) or []
+    videos = config.loader.cache is None  # which would be made of all pictures before a step
+    problems += problems.tried(lambda: survey.problems(config.data, videos=videos)) or []
     frames = problems.tried(lambda: open_dataset(config.data)) if len(problems) == before else None
     if frames is None:
         return None

@@ -28,6 +28,7 @@ def test_the_expert_in_virtual_time(tmp_path, capsys):
     assert episode.figures.success
     assert episode.figures.seed == 1_000_000
     assert 8.0 < episode.figures.duration_s < 20.0
+    assert 0.0 <= episode.aim_m < 0.002
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "success 100.0 %"
     assert "| red_cube | async | 25 | off | 0 | 1/1 (21 % to 100 %) | 100 % |" in "\n".join(lines)
@@ -70,6 +71,7 @@ def test_pi0_sees_the_world_and_moves_the_arms(tmp_path):
     (episode,) = found.episodes
     assert not episode.figures.success
     assert episode.figures.chunks >= 1
+    assert 0.03 < episode.aim_m < 2.0  # its weights are random
     assert found.policy == str(checkpoint)
 
 

@@ -65,6 +65,9 @@ def test_sums():
     assert found.reached[Stage.HANDED_OVER] == 0.5
     assert found.duration_s == 12.0  # of the success alone
     assert found.limit_events == 6.0
+    assert math.isnan(found.aim_m)
+    aims = (0.01, math.nan, 0.03, 0.2)
+    assert summary([Episode(PLAIN, GOOD, aim_m=aim) for aim in aims]).aim_m == 0.03
 
 
 def test_table_and_failures(evaluation):
@@ -88,6 +91,11 @@ def test_figures_are_kept(evaluation, tmp_path):
     assert again.settings == evaluation.settings
     assert again.episodes[1].video == "seed2.mp4"
     assert again.how == evaluation.how
+    assert math.isnan(again.episodes[0].aim_m)
+    aimed = dataclasses.replace(evaluation.episodes[0], aim_m=0.0412)
+    save(dataclasses.replace(evaluation, episodes=(aimed,)), tmp_path / "evaluation.json")
+    assert load(tmp_path / "evaluation.json").episodes[0].aim_m == 0.0412
+    assert markdown(load(tmp_path / "evaluation.json")).endswith("| 41 |")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"format": 99}', "no json"])

@@ -60,7 +60,12 @@ class SeeingPolicy:
     """A backend that is given pictures of the world as it was at the observation's stamp.
 
     Pictures are rendered only for observations that are asked about.
+
+    Attributes:
+        first: the first answer of the episode, and the moment that it is of.
     """
+
+    first: tuple[Inference, Snapshot] | None
 
     def __init__(
         self, judged: Judged, world: World, cameras: tuple[str, ...], size: tuple[int, int]
@@ -81,6 +86,7 @@ class SeeingPolicy:
         self._truth = LatestGroundTruth()
         self._prompt = ""
         self._fixed_prompt = judged.prompt
+        self.first = None
         parameters = judged.parameters(PolicyParameters(cameras=cameras))
         context = BackendContext(parameters, self._truth)
         self._backend: PolicyBackend = make_backend(parameters.backend, context)
@@ -104,6 +110,7 @@ class SeeingPolicy:
             seed: of its noise.
         """
         self._prompt = self._fixed_prompt or prompt
+        self.first = None
         self._backend.begin_run(self._prompt, seed)
 
     def infer(self, request: InferenceRequest, sight: Snapshot) -> Inference:
@@ -125,9 +132,11 @@ class SeeingPolicy:
         )
         question = dataclasses.replace(request, observation=seen)
         try:
-            return asked_again(self._backend, lambda: self._backend.infer(question))
+            answer = asked_again(self._backend, lambda: self._backend.infer(question))
         except BackendUnavailableError as error:
             raise PolicyLostError(f"the policy answers no more: {error}") from error
+        self.first = self.first or (answer, sight)
+        return answer
 
     def pictures(self, sight: Snapshot) -> dict[str, NDArray[np.uint8]]:
         """What the cameras saw at a moment, uint8 RGB of shape (height, width, 3) each."""

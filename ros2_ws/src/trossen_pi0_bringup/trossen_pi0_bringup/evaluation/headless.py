@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, as_completed
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from trossen_pi0_bringup.evaluation.aim import Aim
 from trossen_pi0_bringup.evaluation.asking import Judged, SeeingPolicy
 from trossen_pi0_bringup.evaluation.results import Episode
 from trossen_pi0_bringup.evaluation.settings import Setting
@@ -75,6 +77,7 @@ class Stage:
         self._world = World()
         self._looks = Looks(self._world.model)
         self._policy = SeeingPolicy(judged, self._world, kit.cameras, kit.size)
+        self._aim = Aim(self._world)
 
     def run(self, setting: Setting, seed: int) -> Episode:
         """Runs one episode.
@@ -90,9 +93,10 @@ class Stage:
             self._looks.restore()
         self._policy.begin(setting.prompt, seed)
         controller = ControllerSide(world, setting.controller(), START_NS)
+        parameters = setting.policy(kit.max_duration_s)
         policy = PolicySide(
             self._policy,
-            setting.policy(kit.max_duration_s),
+            parameters,
             seed=seed,
             latency=Latency(kit.latency_s + setting.delay_ms / 1e3, kit.jitter_s),
             send=controller.submit,
@@ -108,7 +112,10 @@ class Stage:
 
         ending = play(world, controller, policy, look, kit.max_duration_s + _MORE_S)
         figures = figures_of(seed, ending, controller, policy.run.chunks)
-        return Episode(setting, figures, self._film(setting, seed, ending, seen))
+        video = self._film(setting, seed, ending, seen)
+        first = self._policy.first
+        aim_m = self._aim.miss(*first, parameters.control_rate) if first else math.nan
+        return Episode(setting, figures, video, aim_m)
 
     def _film(self, setting: Setting, seed: int, ending: Ending, seen: Sequence[Snapshot]) -> str:
         """The video of an episode, rendered when it is over; empty if none is wanted."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,14 @@ class Episode:
         setting: of the kit.
         figures: measured.
         video: its file, below the folder of the results; empty: there is none.
+        aim_m: how far the first chunk aims from where the expert does (see ``Aim.miss``) [m]; NaN
+            where it was not measured.
     """
 
     setting: Setting
     figures: Figures
     video: str = ""
+    aim_m: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Summary:
         limit_events: ticks in which limits changed commands.
         starvations: how often no row covered the present.
         rejected: chunks refused.
+        aim_m: median miss of the first chunks' aim [m]; NaN where it was not measured.
     """
 
     episodes: int
@@ -95,6 +100,7 @@ class Summary:
     limit_events: float
     starvations: float
     rejected: float
+    aim_m: float
 
     @property
     def rate(self) -> float:
@@ -124,13 +130,19 @@ def summary(episodes: Sequence[Episode]) -> Summary:
         limit_events=mean(lambda f: f.limit_events),
         starvations=mean(lambda f: f.starvations),
         rejected=mean(lambda f: f.rejected),
+        aim_m=_finite_median(each.aim_m for each in episodes),
     )
+
+
+def _finite_median(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.median(finite) if finite else math.nan
 
 
 HEAD = (
     "scenario", "execution", "rate_of_inference", "ensembling", "added delay [ms]",
     "success (95 %)", "partial score", "time [s]", "pauses [s]", "jerk [rad/s³]",
-    "largest jump [mrad]", "limit events", "starvations",
+    "largest jump [mrad]", "limit events", "starvations", "first aim [mm]",
 )  # fmt: skip
 """Heads of the table's columns."""
 
@@ -156,6 +168,7 @@ def rows(evaluation: Evaluation) -> Iterator[list[str]]:
             number_text(1e3 * found.jump_rad, 0),
             number_text(found.limit_events, 0),
             number_text(found.starvations, 1),
+            number_text(1e3 * found.aim_m, 0),
         ]
 
 
@@ -202,7 +215,12 @@ def load(path: Path) -> Evaluation:
         if content["format"] != FORMAT:
             raise ParameterError(f"{path}: format {content['format']}, this is for {FORMAT}")
         episodes = tuple(
-            Episode(Setting(**each["setting"]), Figures(**_numbers(each["figures"])), each["video"])
+            Episode(
+                Setting(**each["setting"]),
+                Figures(**_numbers(each["figures"])),
+                each["video"],
+                _numbers(each.get("aim_m")),
+            )
             for each in content["episodes"]
         )
         return Evaluation(str(content["policy"]), dict(content["how"]), episodes)

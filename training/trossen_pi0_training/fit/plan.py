@@ -94,7 +94,8 @@ def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
     passing = 4 * tokens * (2 * g.mlp_dim) + 3 * logits // wide
     layers = v.depth * pictures * vision
     layers += g.depth * (tokens * language + model.suffix_len * action)
-    return wide * (layers + passing)
+    stem = 3 * len(model.cameras) * (model.image_size // 2) ** 2 * sum(v.stem)
+    return wide * (layers + passing) + 4 * stem
 
 
 def _attention_width(expert: ExpertConfig) -> int:

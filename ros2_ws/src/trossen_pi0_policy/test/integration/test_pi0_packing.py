@@ -57,8 +57,9 @@ def packed():
 
 @pytest.mark.parametrize("align", [False, True], ids=["as is", "aligned"])
 @pytest.mark.parametrize("pi05", [False, True], ids=["pi0", "pi05"])
-def test_packed_parameters_are_all_that_the_serving_model_reads(pi05, align):
-    config = replace(CONFIG, pi05=pi05)
+@pytest.mark.parametrize("stem", [(), (5, 7)], ids=["patches", "stem"])
+def test_packed_parameters_are_all_that_the_serving_model_reads(stem, pi05, align):
+    config = replace(CONFIG, pi05=pi05, vision=replace(CONFIG.vision, stem=stem))
     abstract = jax.eval_shape(lambda: parameters(config))
     packed = jax.eval_shape(
         lambda tree: pack(tree, config, steps=STEPS, dtype=jnp.bfloat16, align=align), abstract

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -16,7 +17,9 @@ from trossen_pi0_policy.pi0.config import (
     LoraConfig,
     Pi0Config,
     VisionConfig,
+    config_from_dict,
     config_names,
+    config_to_dict,
     get_config,
     openpi_config,
     with_cameras,
@@ -155,6 +158,27 @@ def test_sizes_that_do_not_divide_are_refused():
         dataclasses.replace(VISION, num_heads=3)
     with pytest.raises(ParameterError, match="multiple of the patch size 14, got 100"):
         dataclasses.replace(get_config("tiny"), image_size=100)
+    with pytest.raises(ParameterError, match="vision width must be a multiple of 4, got 34"):
+        dataclasses.replace(VISION, width=34)
+    with pytest.raises(ParameterError, match="with a stem patch_size must be even, got 7"):
+        dataclasses.replace(VISION, patch_size=7, stem=(8,))
+
+
+def test_a_stem_halves_the_patches():
+    assert (VISION.stem_kernels, VISION.patch_shape) == ((), (14, 14, 3))
+    stemmed = dataclasses.replace(VISION, stem=(8, 16, 24))
+    assert stemmed.stem_kernels == ((5, 5, 3, 8), (3, 3, 8, 16), (3, 3, 16, 24))
+    assert stemmed.patch_shape == (7, 7, 24)
+
+
+@pytest.mark.parametrize("name", ["pi0_lora", "sim"])
+def test_a_config_survives_json(name):
+    config = get_config(name)
+    content = json.loads(json.dumps(config_to_dict(config)))
+    assert config_from_dict(content) == config
+    if name == "pi0_lora":  # as written before there were stems
+        del content["vision"]["stem"]
+        assert config_from_dict(content) == config
 
 
 @pytest.mark.parametrize("cameras", [(), ("base_0_rgb", "base_0_rgb")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -88,6 +89,8 @@ class VisionConfig:
         mlp_dim: width between the two halves of the feed-forward layer.
         num_heads: attention heads.
         patch_size: edge of a patch [pixels].
+        stem: channels of convolutions before the patches, the first 5x5 of stride 2, the others
+            3x3 (arXiv 2106.14881); empty: none, as SigLIP has none.
     """
 
     width: int
@@ -95,6 +98,7 @@ class VisionConfig:
     mlp_dim: int
     num_heads: int
     patch_size: int = 14
+    stem: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -102,6 +106,22 @@ class VisionConfig:
                 f"vision width must be a multiple of num_heads, "
                 f"got {self.width} and {self.num_heads}"
             )
+        if self.width % 4:  # sine and cosine of two coordinates
+            raise ParameterError(f"vision width must be a multiple of 4, got {self.width}")
+        if self.stem and self.patch_size % 2:
+            raise ParameterError(f"with a stem patch_size must be even, got {self.patch_size}")
+
+    @property
+    def stem_kernels(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Shapes of the stem's kernels: height, width, inputs, outputs."""
+        channels = itertools.pairwise((3, *self.stem))
+        return tuple((*((3, 3) if i else (5, 5)), *pair) for i, pair in enumerate(channels))
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        """What is made a token of: height, width, channels; of the picture or of the stem's."""
+        edge = self.patch_size // 2 if self.stem else self.patch_size
+        return edge, edge, (3, *self.stem)[-1]
 
 
 @dataclass(frozen=True)
@@ -227,7 +247,7 @@ _PRESETS = {
         vocab_size=BYTE_VOCABULARY,
     ),
     "sim": Pi0Config(
-        vision=VisionConfig(width=192, depth=6, mlp_dim=512, num_heads=4),
+        vision=VisionConfig(width=192, depth=6, mlp_dim=512, num_heads=4, stem=(32, 48)),
         language=_SIM_EXPERT,
         action=replace(_SIM_EXPERT, width=160),
         image_size=168,
@@ -288,7 +308,8 @@ def config_from_dict(values: Mapping[str, Any]) -> Pi0Config:
     """
     try:
         experts = {name: _expert(values[name]) for name in ("language", "action")}
-        parts = {"vision": VisionConfig(**values["vision"]), **experts}
+        vision = {**values["vision"], "stem": tuple(values["vision"].get("stem", ()))}
+        parts = {"vision": VisionConfig(**vision), **experts}
         return Pi0Config(**{**values, **parts, "cameras": tuple(values["cameras"])})
     except (KeyError, TypeError) as error:
         raise ParameterError(

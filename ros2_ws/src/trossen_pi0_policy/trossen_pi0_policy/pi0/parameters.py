@@ -74,11 +74,14 @@ def _reshaped(path: str, theirs: str, shape: Shape, lead: Shape) -> Leaf:
 
 def _vision_leaves(config: Pi0Config) -> Iterator[Leaf]:
     c, theirs, ours = config.vision, "PaliGemma/img", "vision"
-    p, n = c.patch_size, config.image_tokens
+    patch, n = c.patch_shape, config.image_tokens
     w, depth, heads = c.width, c.depth, c.num_heads
     head = w // heads
+    for i, shape in enumerate(c.stem_kernels):
+        yield _plain(f"{ours}/stem_{i}_kernel", f"{theirs}/stem_{i}/kernel", shape)
+        yield _plain(f"{ours}/stem_{i}_bias", f"{theirs}/stem_{i}/bias", shape[-1:])
     yield _reshaped(
-        f"{ours}/patch_kernel", f"{theirs}/embedding/kernel", (p, p, 3, w), (p * p * 3,)
+        f"{ours}/patch_kernel", f"{theirs}/embedding/kernel", (*patch, w), (math.prod(patch),)
     )
     yield _plain(f"{ours}/patch_bias", f"{theirs}/embedding/bias", (w,))
     yield _reshaped(f"{ours}/positions", f"{theirs}/pos_embedding", (1, n, w), (n,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -119,6 +120,23 @@ def _init_vectors(sizes: dict[str, int]) -> nn.initializers.Initializer:
     return init
 
 
+def _init_positions(n: int) -> nn.initializers.Initializer:
+    """Sines and cosines of column and row of an n x n grid of patches (arXiv 2205.01580, 2.1).
+
+    They are as large as the patches, so a tower that begins from scratch knows where things are
+    from its first step; the small noise that they are learned from elsewhere drowns beside them.
+    """
+
+    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+        del key
+        row, column = jnp.divmod(jnp.arange(n * n, dtype=jnp.float32), n)
+        frequencies = 10_000.0 ** -jnp.linspace(0.0, 1.0, shape[1] // 4)
+        angles = jnp.concatenate([jnp.outer(column, frequencies), jnp.outer(row, frequencies)], 1)
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1, dtype=dtype)
+
+    return init
+
+
 class VisionTower(nn.Module):
     """Pictures to tokens of the language expert.
 
@@ -126,7 +144,7 @@ class VisionTower(nn.Module):
         config: sizes.
         image_size: edge of the pictures [pixels].
         features: width of the tokens.
-        dtype: of the layers; patches and positions are float32.
+        dtype: of the layers; stem, patches and positions are float32.
         stacked: the layers' parameters are stacked and run in a loop, else they stand alone.
         cudnn: see ``VisionBlock``.
         kept: names of the activations of stacked layers that are kept for the backward pass.
@@ -150,15 +168,16 @@ class VisionTower(nn.Module):
         Returns:
             shape (pictures, tokens, features).
         """
-        c, p = self.config, self.config.patch_size
-        n = self.image_size // p
-        patches = images.reshape(-1, n, p, n, p, 3).transpose(0, 1, 3, 2, 4, 5)
-        kernel = self.param("patch_kernel", nn.initializers.lecun_normal(), (p * p * 3, c.width))
+        c, patch = self.config, self.config.patch_shape
+        n, values = self.image_size // c.patch_size, math.prod(patch)
+        x = images
+        for i, shape in enumerate(c.stem_kernels):
+            x = gelu(self._convolve(x, f"stem_{i}", shape, stride=1 if i else 2))
+        patches = x.reshape(-1, n, patch[0], n, *patch[1:]).transpose(0, 1, 3, 2, 4, 5)
+        kernel = self.param("patch_kernel", nn.initializers.lecun_normal(), (values, c.width))
         bias = self.param("patch_bias", nn.initializers.zeros, (c.width,))
-        positions = self.param(
-            "positions", nn.initializers.normal(stddev=c.width**-0.5), (n * n, c.width)
-        )
-        x = patches.reshape(-1, n * n, p * p * 3) @ kernel.astype(jnp.float32) + bias
+        positions = self.param("positions", _init_positions(n), (n * n, c.width))
+        x = patches.reshape(-1, n * n, values) @ kernel.astype(jnp.float32) + bias
         x = (x + positions).astype(self.dtype)
         if self.stacked:
             policy = jax.checkpoint_policies.save_only_these_names(*self.kept)
@@ -178,3 +197,14 @@ class VisionTower(nn.Module):
         head = self.param("head_kernel", nn.initializers.lecun_normal(), (c.width, self.features))
         head_bias = self.param("head_bias", nn.initializers.zeros, (self.features,))
         return x @ head.astype(x.dtype) + head_bias.astype(x.dtype)
+
+    def _convolve(
+        self, x: jax.Array, name: str, shape: tuple[int, int, int, int], *, stride: int
+    ) -> jax.Array:
+        kernel = self.param(f"{name}_kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[-1:])
+        layout = ("NHWC", "HWIO", "NHWC")
+        strides = (stride, stride)
+        return bias + jax.lax.conv_general_dilated(
+            x, kernel.astype(jnp.float32), strides, "SAME", dimension_numbers=layout
+        )

@@ -42,7 +42,7 @@ def test_a_stem_convolves_before_the_patches():
     made, params = tower(STEM)
     leaves = {name: np.asarray(value, np.float64) for name, value in params.items()}
     for name in ("stem_0_bias", "stem_1_bias", "patch_bias"):
-        leaves[name] = np.linspace(-0.3, 0.4, leaves[name].size)
+        leaves[name] = np.linspace(-0.3, 0.4, leaves[name].size, dtype=np.float64)
     x = np.asarray(PICTURE[0], np.float64)
     for i, stride in enumerate((2, 1)):
         x = gelu(convolved(x, leaves[f"stem_{i}_kernel"], stride) + leaves[f"stem_{i}_bias"])

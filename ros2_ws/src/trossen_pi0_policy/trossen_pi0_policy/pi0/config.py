@@ -115,7 +115,8 @@ class VisionConfig:
     def stem_kernels(self) -> tuple[tuple[int, int, int, int], ...]:
         """Shapes of the stem's kernels: height, width, inputs, outputs."""
         channels = itertools.pairwise((3, *self.stem))
-        return tuple((*((3, 3) if i else (5, 5)), *pair) for i, pair in enumerate(channels))
+        sizes = (3 if i else 5 for i in range(len(self.stem)))
+        return tuple((size, size, *pair) for size, pair in zip(sizes, channels, strict=True))
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trossen_pi0_bringup.evaluation.settings import Setting
 from trossen_pi0_bringup.virtual.figures import Figures
-from trossen_pi0_bringup.virtual.metrics import finite_mean, number_text, success_text, wilson
+from trossen_pi0_bringup.virtual.metrics import (
+    finite_mean,
+    finite_median,
+    number_text,
+    success_text,
+    wilson,
+)
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_data.files import write_atomically
 from trossen_pi0_data.plain_json import to_json
@@ -130,13 +135,8 @@ def summary(episodes: Sequence[Episode]) -> Summary:
         limit_events=mean(lambda f: f.limit_events),
         starvations=mean(lambda f: f.starvations),
         rejected=mean(lambda f: f.rejected),
-        aim_m=_finite_median(each.aim_m for each in episodes),
+        aim_m=finite_median(each.aim_m for each in episodes),
     )
-
-
-def _finite_median(values: Iterable[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return statistics.median(finite) if finite else math.nan
 
 
 HEAD = (

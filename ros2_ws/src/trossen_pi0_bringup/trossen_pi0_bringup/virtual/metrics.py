@@ -98,8 +98,18 @@ def row_at(positions: Array, elapsed_s: float, period_s: float) -> Array:
 
 def finite_mean(values: Iterable[float]) -> float:
     """Mean of those that are finite; NaN without any."""
-    finite = [value for value in values if math.isfinite(value)]
+    finite = _finite(values)
     return float(np.mean(finite)) if finite else math.nan
+
+
+def finite_median(values: Iterable[float]) -> float:
+    """Median of those that are finite; NaN without any."""
+    finite = _finite(values)
+    return float(np.median(finite)) if finite else math.nan
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
 
 
 def number_text(value: float, digits: int) -> str:

@@ -12,7 +12,7 @@ from trossen_pi0_core.executor import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Rig
+    from .conftest import Rig
 
 
 @pytest.mark.parametrize("seed", range(20))

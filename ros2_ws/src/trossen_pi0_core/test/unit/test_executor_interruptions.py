@@ -12,7 +12,7 @@ from trossen_pi0_core.contract import Execution
 from trossen_pi0_core.executor import State
 
 if TYPE_CHECKING:
-    from conftest import Rig
+    from .conftest import Rig
 
 MS = 1_000_000
 SECOND = 1000 * MS

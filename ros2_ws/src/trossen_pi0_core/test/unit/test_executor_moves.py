@@ -14,7 +14,7 @@ from trossen_pi0_core.executor import State
 from trossen_pi0_core.timeline import ChunkTimeline, Sample
 
 if TYPE_CHECKING:
-    from conftest import Rig
+    from .conftest import Rig
 
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000

@@ -13,7 +13,7 @@ from trossen_pi0_core.errors import JointError
 from trossen_pi0_core.executor import State
 
 if TYPE_CHECKING:
-    from conftest import Rig
+    from .conftest import Rig
 
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000

@@ -13,7 +13,7 @@ from trossen_pi0_core.errors import DriverError
 from trossen_pi0_ros.managed_node import ManagedNode
 
 if TYPE_CHECKING:
-    from conftest import Ros
+    from .conftest import Ros
 
     Log = pytest.CaptureFixture[str]
 

@@ -22,7 +22,7 @@ from trossen_pi0_core.parameters.spec import parameter, parameters
 from trossen_pi0_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
-    from conftest import Ros
+    from .conftest import Ros
 
 
 @parameters

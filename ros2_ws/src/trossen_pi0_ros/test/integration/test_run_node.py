@@ -20,7 +20,7 @@ from trossen_pi0_msgs.action import MoveTo
 from trossen_pi0_ros.process import PARENT_VARIABLE
 
 if TYPE_CHECKING:
-    from conftest import Process, Ros
+    from .conftest import Process, Ros
 
     Start = Callable[..., Process]
 

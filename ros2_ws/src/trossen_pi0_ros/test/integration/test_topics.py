@@ -21,7 +21,7 @@ from trossen_pi0_ros.diagnostics import Diagnostics, inactive
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
 
 if TYPE_CHECKING:
-    from conftest import Ros
+    from .conftest import Ros
 
 
 def compatible(publisher: QoSProfile, subscription: QoSProfile) -> bool:

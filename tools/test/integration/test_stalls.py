@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+CALM_S = 1.5
 TOOLS = Path(__file__).parents[2]
+CONFTEST = f"""
+pytest_plugins = ["fixtures.stalls"]
+
+def pytest_configure():
+    from fixtures import stalls
+
+    stalls.CALM_S = {CALM_S}
+"""
 INNER = """
 import time
 import psutil
+import pytest
 
 def stand_still():
     (watch,) = psutil.Process().children()
@@ -31,6 +42,7 @@ def test_quiet():
     attempts["quiet"] += 1
     assert attempts["quiet"] == 2
 
+@pytest.mark.timeout(3)
 def test_broken():
     attempts["broken"] += 1
     stand_still()
@@ -39,13 +51,14 @@ def test_broken():
 
 
 def test_only_what_failed_while_the_computer_stood_still_is_run_again(tmp_path):
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["fixtures.stalls"]\n')
+    (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_inner.py").write_text(INNER)
     python_path = os.pathsep.join([str(TOOLS), os.environ["PYTHONPATH"]])
+    began_s = time.monotonic()
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-rfER", "--disable-plugin-autoload"),
-            *("-p", "pytest_rerunfailures", "-p", "no:cacheprovider"),
+            *("-p", "pytest_rerunfailures", "-p", "pytest_timeout", "-p", "no:cacheprovider"),
         ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": python_path},
@@ -53,6 +66,7 @@ def test_only_what_failed_while_the_computer_stood_still_is_run_again(tmp_path):
         text=True,
         check=False,
     )
+    done_s = time.monotonic() - began_s
     said = done.stdout
     assert done.returncode == 1, said
     assert "RERUN test_inner.py::test_stalled" in said
@@ -61,4 +75,8 @@ def test_only_what_failed_while_the_computer_stood_still_is_run_again(tmp_path):
     assert "RERUN test_inner.py::test_quiet" not in said
     assert "FAILED test_inner.py::test_broken - AssertionError: attempt 3" in said
     assert "the computer stood still 4 times" in said
+    assert " s in test_inner.py::test_stalled, until " in said
+    assert said.count(" s in test_inner.py::test_broken, until ") == 3
+    assert done_s > 3 * CALM_S  # each further attempt waits until the computer is quiet,
+    assert "Timeout" not in said  # and has the whole time again
     assert "2 failed, 1 passed, 3 rerun" in said

@@ -166,7 +166,7 @@ def test_a_run_leaves_what_people_look_at(runs, home):
 
 
 @pytest.mark.timeout(180)
-def test_the_policy_node_drives_the_simulated_kit_with_it(runs, tmp_path):
+def test_the_policy_node_drives_the_simulated_kit_with_it(runs, home, tmp_path):
     with domain_id() as domain:
         process = subprocess.Popen(
             [
@@ -187,7 +187,8 @@ def test_the_policy_node_drives_the_simulated_kit_with_it(runs, tmp_path):
             process.kill()
     assert process.returncode == 1, text  # its time ended; the task takes more training
     (episode,) = json.loads((tmp_path / "summary.json").read_text())["episodes"]
-    assert (episode["outcome"], episode["message"]) == ("timeout", "the time limit of 4 s is over")
+    ended = (episode["outcome"], episode["message"])
+    assert ended == ("timeout", "the time limit of 4 s is over"), text
     assert episode["chunks"] >= 3
     assert episode["controller"]["chunks_rejected"] == 0
     assert "FAULT" not in text

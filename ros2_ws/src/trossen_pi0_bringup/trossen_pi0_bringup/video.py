@@ -19,6 +19,8 @@ TILE = (320, 240)
 RATE_HZ = 10
 """Pictures a second."""
 
+_FIRST_PICTURES_S = 1.0
+
 
 class MosaicFile:
     """H.264 in MP4, a picture of all cameras after the other. Not thread-safe."""
@@ -76,7 +78,9 @@ class MosaicFile:
 class MosaicVideo:
     """Encodes the newest picture of each camera at a steady rate.
 
-    ``update`` and ``caption`` may be set from any thread; encoding runs on a thread of its own.
+    It begins when there is a picture of each camera; a camera that has none yet after a second
+    stays black until it has. It has one frame at least. ``update`` and ``caption`` may be set from
+    any thread; encoding runs on a thread of its own.
     """
 
     def __init__(self, path: Path, cameras: tuple[str, ...], rate_hz: int = RATE_HZ) -> None:
@@ -84,8 +88,10 @@ class MosaicVideo:
         self.caption = ""
         self.frames = 0  # length so far, in frames
         self._file = MosaicFile(path, cameras, rate_hz)
+        self._cameras = cameras
         self._rate_hz = rate_hz
         self._newest: dict[str, NDArray[np.uint8]] = {}
+        self._complete = threading.Event()  # or nothing more is waited for
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="video")
         self._thread.start()
@@ -93,19 +99,26 @@ class MosaicVideo:
     def update(self, camera: str, image: NDArray[np.uint8]) -> None:
         """Sets a camera's newest picture, uint8 RGB (height, width, 3); the array is kept."""
         self._newest[camera] = image
+        if len(self._newest) == len(self._cameras):
+            self._complete.set()
 
     def close(self) -> None:
         """Ends the video and the file."""
         self._stop.set()
+        self._complete.set()
         self._thread.join()
         self._file.close()
 
     def _run(self) -> None:
+        self._complete.wait(_FIRST_PICTURES_S)
         start = time.monotonic()
-        while not self._stop.wait(max(0.0, start + self.frames / self._rate_hz - time.monotonic())):
+        stopped = False
+        while not stopped:
             self._file.add(self.frames, self._newest, self.caption)
             # A late frame keeps its place in time: the ones that were missed are skipped.
             self.frames = max(self.frames, int((time.monotonic() - start) * self._rate_hz)) + 1
+            due_s = start + self.frames / self._rate_hz
+            stopped = self._stop.wait(max(0.0, due_s - time.monotonic()))
 
 
 def _write(image: NDArray[np.uint8], text: str, baseline: int) -> None:

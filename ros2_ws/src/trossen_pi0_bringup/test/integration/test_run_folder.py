@@ -1,10 +1,12 @@
 """What a run leaves behind: video, plot, figures."""
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
 import threading
+import time
 
 import av
 import matplotlib.image
@@ -70,6 +72,30 @@ def test_video_shows_each_camera_in_its_tile(tmp_path):
     centres |= {"cam_left_wrist": (360, 160), "cam_right_wrist": (360, 480)}
     for camera, (row, column) in centres.items():
         np.testing.assert_allclose(last[row, column], colours[camera], atol=12)
+
+
+@pytest.mark.parametrize("missing", [[], ["cam_low"]])
+def test_the_video_begins_with_pictures(tmp_path, missing):
+    """They come after the video was begun; that of a dead camera never does."""
+    with contextlib.closing(MosaicVideo(tmp_path / "video.mp4", CAMERAS, rate_hz=30)) as video:
+        pictures_come_s = time.monotonic() + 0.2
+        while time.monotonic() < pictures_come_s:
+            assert video.frames == 0
+        for camera in CAMERAS:
+            if camera not in missing:
+                video.update(camera, np.full((48, 64, 3), 200, dtype=np.uint8))
+        deadline = time.monotonic() + 10.0
+        while video.frames < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    first = decoded(tmp_path / "video.mp4")[0]
+    centres = [first[120 + 240 * (i // 2), 160 + 320 * (i % 2), 0] for i in range(len(CAMERAS))]
+    assert [centre > 150 for centre in centres] == [camera not in missing for camera in CAMERAS]
+
+
+def test_a_video_that_ends_at_once_has_a_frame(tmp_path):
+    MosaicVideo(tmp_path / "video.mp4", CAMERAS).close()
+    assert len(decoded(tmp_path / "video.mp4")) == 1
 
 
 def test_tracking_error_compares_at_the_times_of_the_commands():

@@ -94,7 +94,8 @@ def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
     passing = 4 * tokens * (2 * g.mlp_dim) + 3 * logits // wide
     layers = v.depth * pictures * vision
     layers += g.depth * (tokens * language + model.suffix_len * action)
-    stem = 3 * len(model.cameras) * (model.image_size // 2) ** 2 * sum(v.stem)
+    areas = ((model.image_size >> i + 1) ** 2 for i in range(len(v.stem)))
+    stem = 3 * len(model.cameras) * sum(map(math.prod, zip(areas, v.stem, strict=True)))
     return wide * (layers + passing) + 4 * stem
 
 

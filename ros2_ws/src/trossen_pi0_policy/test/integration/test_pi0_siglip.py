@@ -9,7 +9,7 @@ from scipy.signal import correlate
 from trossen_pi0_policy.pi0.config import VisionConfig
 from trossen_pi0_policy.pi0.siglip import VisionTower
 
-STEM = VisionConfig(width=8, depth=0, mlp_dim=16, num_heads=2, patch_size=4, stem=(5, 6))
+STEM = VisionConfig(width=8, depth=0, mlp_dim=16, num_heads=2, patch_size=4, stem=(8, 16))
 KEYS = jax.random.split(jax.random.key(3), 2)
 PICTURE = jax.random.uniform(KEYS[0], (1, 12, 12, 3), minval=-1.0)
 
@@ -38,16 +38,26 @@ def convolved(x, kernel, stride):
     return np.stack(outputs, axis=-1)
 
 
+def grouped(x, scale, bias):
+    """Groups of eight channels, each of mean 0 and variance 1 over its picture."""
+    groups = [x[..., i : i + 8] for i in range(0, x.shape[-1], 8)]
+    normed = [(g - g.mean()) / np.sqrt(g.var() + 1e-6) for g in groups]
+    return np.concatenate(normed, axis=-1) * scale + bias
+
+
 def test_a_stem_convolves_before_the_patches():
     made, params = tower(STEM)
     leaves = {name: np.asarray(value, np.float64) for name, value in params.items()}
     for name in ("stem_0_bias", "stem_1_bias", "patch_bias"):
         leaves[name] = np.linspace(-0.3, 0.4, leaves[name].size, dtype=np.float64)
+    for name in ("stem_0_scale", "stem_1_scale"):
+        leaves[name] = np.linspace(1.5, 0.5, leaves[name].size, dtype=np.float64)
     x = np.asarray(PICTURE[0], np.float64)
-    for i, stride in enumerate((2, 1)):
-        x = gelu(convolved(x, leaves[f"stem_{i}_kernel"], stride) + leaves[f"stem_{i}_bias"])
-    assert x.shape == (6, 6, 6)
-    patches = x.reshape(3, 2, 3, 2, 6).swapaxes(1, 2).reshape(9, 24)
+    for i in range(2):
+        kernel, scale, bias = (leaves[f"stem_{i}_{part}"] for part in ("kernel", "scale", "bias"))
+        x = gelu(grouped(convolved(x, kernel, 2), scale, bias))
+    assert x.shape == (3, 3, 16)
+    patches = x.reshape(9, 16)
     tokens = patches @ leaves["patch_kernel"] + leaves["patch_bias"] + leaves["positions"]
     mean, deviation = tokens.mean(axis=1, keepdims=True), tokens.std(axis=1, keepdims=True)
     wanted = (tokens - mean) / deviation @ leaves["head_kernel"]

@@ -160,15 +160,17 @@ def test_sizes_that_do_not_divide_are_refused():
         dataclasses.replace(get_config("tiny"), image_size=100)
     with pytest.raises(ParameterError, match="vision width must be a multiple of 4, got 34"):
         dataclasses.replace(VISION, width=34)
-    with pytest.raises(ParameterError, match="with a stem patch_size must be even, got 7"):
-        dataclasses.replace(VISION, patch_size=7, stem=(8,))
+    with pytest.raises(ParameterError, match=r"patch_size must be a multiple of 4, .* got 14"):
+        dataclasses.replace(VISION, stem=(8, 16))
+    with pytest.raises(ParameterError, match=r"stem must be multiples of 8, got \[12\]"):
+        dataclasses.replace(VISION, stem=(12,))
 
 
-def test_a_stem_halves_the_patches():
+def test_each_layer_of_a_stem_halves_the_patches():
     assert (VISION.stem_kernels, VISION.patch_shape) == ((), (14, 14, 3))
-    stemmed = dataclasses.replace(VISION, stem=(8, 16, 24))
+    stemmed = dataclasses.replace(VISION, patch_size=24, stem=(8, 16, 24))
     assert stemmed.stem_kernels == ((5, 5, 3, 8), (3, 3, 8, 16), (3, 3, 16, 24))
-    assert stemmed.patch_shape == (7, 7, 24)
+    assert stemmed.patch_shape == (3, 3, 24)
 
 
 @pytest.mark.parametrize("name", ["pi0_lora", "sim"])

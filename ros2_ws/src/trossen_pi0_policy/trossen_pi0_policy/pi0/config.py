@@ -79,6 +79,10 @@ class ExpertConfig:
         return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
 
 
+STEM_GROUP = 8
+"""Channels that are normalised together in the stem of a picture tower."""
+
+
 @dataclass(frozen=True)
 class VisionConfig:
     """The picture tower (SigLIP, arXiv 2303.15343).
@@ -89,8 +93,9 @@ class VisionConfig:
         mlp_dim: width between the two halves of the feed-forward layer.
         num_heads: attention heads.
         patch_size: edge of a patch [pixels].
-        stem: channels of convolutions before the patches, the first 5x5 of stride 2, the others
-            3x3 (arXiv 2106.14881); empty: none, as SigLIP has none.
+        stem: channels of convolutions of stride 2 before the patches, the first 5x5, the others
+            3x3 (arXiv 2106.14881), each normalised in groups of ``STEM_GROUP`` channels
+            (arXiv 1803.08494); empty: none, as SigLIP has none.
     """
 
     width: int
@@ -108,8 +113,20 @@ class VisionConfig:
             )
         if self.width % 4:  # sine and cosine of two coordinates
             raise ParameterError(f"vision width must be a multiple of 4, got {self.width}")
-        if self.stem and self.patch_size % 2:
-            raise ParameterError(f"with a stem patch_size must be even, got {self.patch_size}")
+        if self.patch_size % self.stem_stride:
+            raise ParameterError(
+                f"patch_size must be a multiple of {self.stem_stride}, by which the stem makes "
+                f"pictures smaller, got {self.patch_size}"
+            )
+        if any(channels % STEM_GROUP for channels in self.stem):
+            raise ParameterError(
+                f"channels of the stem must be multiples of {STEM_GROUP}, got {list(self.stem)}"
+            )
+
+    @property
+    def stem_stride(self) -> int:
+        """By how much the stem makes pictures smaller [1]."""
+        return 2 ** len(self.stem)
 
     @property
     def stem_kernels(self) -> tuple[tuple[int, int, int, int], ...]:
@@ -121,7 +138,7 @@ class VisionConfig:
     @property
     def patch_shape(self) -> tuple[int, int, int]:
         """What is made a token of: height, width, channels; of the picture or of the stem's."""
-        edge = self.patch_size // 2 if self.stem else self.patch_size
+        edge = self.patch_size // self.stem_stride
         return edge, edge, (3, *self.stem)[-1]
 
 
@@ -205,7 +222,7 @@ _EXPERTS = {
 }
 
 _TINY_EXPERT = ExpertConfig(width=32, depth=2, mlp_dim=64, num_heads=4, head_dim=8)
-_SIM_EXPERT = ExpertConfig(width=192, depth=6, mlp_dim=512, num_heads=4, head_dim=48)
+_SIM_EXPERT = ExpertConfig(width=128, depth=4, mlp_dim=256, num_heads=4, head_dim=32)
 
 
 def openpi_config(
@@ -248,10 +265,12 @@ _PRESETS = {
         vocab_size=BYTE_VOCABULARY,
     ),
     "sim": Pi0Config(
-        vision=VisionConfig(width=192, depth=6, mlp_dim=512, num_heads=4, stem=(32, 48)),
+        vision=VisionConfig(
+            width=192, depth=1, mlp_dim=384, num_heads=4, patch_size=48, stem=(16, 32, 64, 64)
+        ),
         language=_SIM_EXPERT,
-        action=replace(_SIM_EXPERT, width=160),
-        image_size=168,
+        action=replace(_SIM_EXPERT, width=160, mlp_dim=512),
+        image_size=96,
         tokenizer="bytes",
         vocab_size=BYTE_VOCABULARY,
     ),

@@ -79,6 +79,7 @@ def _vision_leaves(config: Pi0Config) -> Iterator[Leaf]:
     head = w // heads
     for i, shape in enumerate(c.stem_kernels):
         yield _plain(f"{ours}/stem_{i}_kernel", f"{theirs}/stem_{i}/kernel", shape)
+        yield _plain(f"{ours}/stem_{i}_scale", f"{theirs}/stem_{i}/scale", shape[-1:])
         yield _plain(f"{ours}/stem_{i}_bias", f"{theirs}/stem_{i}/bias", shape[-1:])
     yield _reshaped(
         f"{ours}/patch_kernel", f"{theirs}/embedding/kernel", (*patch, w), (math.prod(patch),)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from trossen_pi0_policy.pi0.attention import FusedAttention
-from trossen_pi0_policy.pi0.config import VisionConfig
+from trossen_pi0_policy.pi0.config import STEM_GROUP, VisionConfig
 from trossen_pi0_policy.pi0.gelu import gelu
 
 _xavier = nn.initializers.xavier_uniform()
@@ -27,6 +27,18 @@ def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     )
     normed = (x32 - mean) * (jax.lax.rsqrt(variance + _EPSILON) * scale) + bias
     return normed.astype(x.dtype)
+
+
+def _group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """Normalises each group of channels of each picture, shape (pictures, rows, columns, channels).
+
+    As flax's does, whose order of the sums differs.
+    """
+    groups = x.reshape(*x.shape[:3], -1, STEM_GROUP)
+    mean = jnp.mean(groups, axis=(1, 2, 4), keepdims=True)
+    centred = groups - mean
+    variance = jnp.mean(jnp.square(centred), axis=(1, 2, 4), keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + _EPSILON)).reshape(x.shape) * scale + bias
 
 
 @jax.custom_vjp
@@ -172,7 +184,7 @@ class VisionTower(nn.Module):
         n, values = self.image_size // c.patch_size, math.prod(patch)
         x = images
         for i, shape in enumerate(c.stem_kernels):
-            x = gelu(self._convolve(x, f"stem_{i}", shape, stride=1 if i else 2))
+            x = gelu(self._convolve(x, f"stem_{i}", shape))
         patches = x.reshape(-1, n, patch[0], n, *patch[1:]).transpose(0, 1, 3, 2, 4, 5)
         kernel = self.param("patch_kernel", nn.initializers.lecun_normal(), (values, c.width))
         bias = self.param("patch_bias", nn.initializers.zeros, (c.width,))
@@ -198,13 +210,12 @@ class VisionTower(nn.Module):
         head_bias = self.param("head_bias", nn.initializers.zeros, (self.features,))
         return x @ head.astype(x.dtype) + head_bias.astype(x.dtype)
 
-    def _convolve(
-        self, x: jax.Array, name: str, shape: tuple[int, int, int, int], *, stride: int
-    ) -> jax.Array:
+    def _convolve(self, x: jax.Array, name: str, shape: tuple[int, int, int, int]) -> jax.Array:
         kernel = self.param(f"{name}_kernel", nn.initializers.lecun_normal(), shape)
+        scale = self.param(f"{name}_scale", nn.initializers.ones, shape[-1:])
         bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[-1:])
         layout = ("NHWC", "HWIO", "NHWC")
-        strides = (stride, stride)
-        return bias + jax.lax.conv_general_dilated(
-            x, kernel.astype(jnp.float32), strides, "SAME", dimension_numbers=layout
+        x = jax.lax.conv_general_dilated(
+            x, kernel.astype(jnp.float32), (2, 2), "SAME", dimension_numbers=layout
         )
+        return _group_norm(x, scale, bias)

@@ -28,7 +28,7 @@ from trossen_pi0_policy.pi0 import config as models
 from trossen_pi0_training import norm_stats
 from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.errors import TrainingError
-from trossen_pi0_training.feed import picture_cache
+from trossen_pi0_training.feed import picture_cache, survey
 from trossen_pi0_training.feed.batches import HostBatch
 from trossen_pi0_training.feed.examples import DatasetExamples
 from trossen_pi0_training.feed.loader import Loader, Source, Split
@@ -292,6 +292,22 @@ def test_a_disk_that_gets_full_is_told(config):
     )
     says = r"the picture cache .* cannot be written: .*No space left on device.* \[\]"
     assert re.match(says, done.stdout), done
+
+
+def test_each_damaged_episode_is_told(config, monkeypatch):
+    """One file holds the pictures of all of a camera."""
+    video = next((config.data.root / "videos").rglob("*.mp4"))
+    video.write_bytes(video.read_bytes()[:2000])
+    with pytest.raises(DatasetError) as refusal:
+        make_cache(config)
+    told = str(refusal.value).splitlines()
+    assert len(told) == 4
+    for number, line in enumerate(told):
+        assert re.match(rf"episode {number}: {video} (cannot be read|has no picture) at ", line)
+    assert caches(config) == []
+    monkeypatch.setattr(survey, "SHOWN_PROBLEMS", 1)
+    with pytest.raises(DatasetError, match=r"episode 0: .*\nand 3 problems more of episodes$"):
+        make_cache(config)
 
 
 def test_a_killed_process_is_told(config):

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trossen_pi0_core.errors import DatasetError
 from trossen_pi0_core.images import resize_with_pad
 from trossen_pi0_data.workers import process_pool
 from trossen_pi0_training.config.fields import TrainConfig
@@ -34,6 +35,7 @@ from trossen_pi0_training.dataset import LeRobotFrames
 from trossen_pi0_training.dataset_index import EpisodeSpan
 from trossen_pi0_training.errors import TrainingError
 from trossen_pi0_training.feed.selection import example_frames, open_dataset, select_episodes
+from trossen_pi0_training.feed.survey import shown
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 2
@@ -130,7 +132,7 @@ def make_cache(config: TrainConfig) -> None:
 
     Raises:
         TrainingError: it cannot be written.
-        DatasetError: a picture cannot be read, or a process was killed.
+        DatasetError: pictures cannot be read, a line for each episode; or a process was killed.
     """
     base = config.loader.cache
     if base is None or not config.data.repo_id:
@@ -162,30 +164,40 @@ def _make(config: TrainConfig, frames: LeRobotFrames, folder: Path) -> None:
             _progress(sum(map(len, rows.values()))) as done,
         ):
             jobs = {pool.submit(_fill, config, number, building): number for number in rows}
+            damaged: dict[int, str] = {}
             for job in as_completed(jobs):
-                job.result()
-                done(len(rows[jobs[job]]))
+                number = jobs[job]
+                if problem := job.result():
+                    damaged[number] = f"episode {number}: {problem}"
+                done(len(rows[number]))
+        if damaged:
+            raise DatasetError("\n".join(shown([damaged[number] for number in sorted(damaged)])))
         (building / _IDENTITY).write_text(json.dumps(_identity(config, frames), indent=2) + "\n")
         building.replace(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _fill(config: TrainConfig, number: int, folder: Path) -> None:
-    """Decodes an episode.
+def _fill(config: TrainConfig, number: int, folder: Path) -> str:
+    """Decodes an episode; returns why it cannot be, or nothing.
 
     Written, not mapped: where a disk is full, a write fails, while a mapped page ends the process.
     """
     frames = _open(config)
     _, _, size, _, _ = shape = _shape(config, frames)
-    with (folder / _PICTURES).open("r+b") as file:
-        for index in example_frames(frames, number, config):
-            file.seek(index * math.prod(shape[1:]))
-            for picture in frames.frame(index).images.values():
-                file.write(resize_with_pad(picture, size, size).tobytes())
-        file.flush()
-        os.fsync(file.fileno())  # some file systems tell of a full disk no sooner
-    frames.close()
+    try:
+        with (folder / _PICTURES).open("r+b") as file:
+            for index in example_frames(frames, number, config):
+                file.seek(index * math.prod(shape[1:]))
+                for picture in frames.frame(index).images.values():
+                    file.write(resize_with_pad(picture, size, size).tobytes())
+            file.flush()
+            os.fsync(file.fileno())  # some file systems tell of a full disk no sooner
+    except DatasetError as error:
+        return str(error)
+    finally:
+        frames.close()
+    return ""
 
 
 @functools.lru_cache(maxsize=1)

@@ -55,9 +55,14 @@ def problems(data: DataConfig, *, videos: bool = True) -> list[str]:
         found = list(_value_problems(frames, spans))
         if videos:
             found += _video_problems(frames, spans)
-    if len(found) > SHOWN_PROBLEMS:
-        found[SHOWN_PROBLEMS:] = [f"and {len(found) - SHOWN_PROBLEMS} problems more of episodes"]
-    return found
+    return shown(found)
+
+
+def shown(problems: Sequence[str]) -> list[str]:
+    """The first of many texts, and how many more there are."""
+    more = len(problems) - SHOWN_PROBLEMS
+    told = [f"and {more} problems more of episodes"] if more > 0 else []
+    return [*problems[:SHOWN_PROBLEMS], *told]
 
 
 def _table_problems(

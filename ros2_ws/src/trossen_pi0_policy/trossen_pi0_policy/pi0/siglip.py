@@ -16,6 +16,7 @@ from trossen_pi0_policy.pi0.gelu import gelu
 
 _xavier = nn.initializers.xavier_uniform()
 _EPSILON = 1e-6
+_LEAST_FUSED = 64  # fewer tokens gain nothing from a fused kernel
 
 
 def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -30,9 +31,12 @@ def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def _group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    """Normalises each group of channels of each picture, shape (pictures, rows, columns, channels).
+    """Normalises each group of channels of each picture.
 
-    As flax's does, whose order of the sums differs.
+    Args:
+        x: shape (pictures, rows, columns, channels).
+        scale: of the channels.
+        bias: of the channels.
     """
     groups = x.reshape(*x.shape[:3], -1, STEM_GROUP)
     mean = jnp.mean(groups, axis=(1, 2, 4), keepdims=True)
@@ -60,7 +64,7 @@ class VisionBlock(nn.Module):
 
     Attributes:
         config: sizes; ``mlp_dim`` may be padded with columns of zeros.
-        cudnn: attend by cuDNN's fused kernel, on GPUs, in half precision.
+        cudnn: attend to many tokens by cuDNN's fused kernel, on GPUs, in half precision.
     """
 
     config: VisionConfig
@@ -98,7 +102,7 @@ class VisionBlock(nn.Module):
     def _attend(self, qkv: jax.Array) -> jax.Array:
         shape = (*qkv.shape[:2], self.config.num_heads, -1)
         q, k, v = (part.reshape(shape) for part in _thirds(qkv))
-        if self.cudnn:
+        if self.cudnn and qkv.shape[1] >= _LEAST_FUSED:
             scale = q.shape[-1] ** -0.5
             return FusedAttention("cudnn", "vision_attended", scale)(q, k, v, None)
         attended = jax.nn.dot_product_attention(q, k, v, implementation="xla")

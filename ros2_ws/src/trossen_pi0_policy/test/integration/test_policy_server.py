@@ -225,8 +225,11 @@ def test_answers_are_not_held_back_by_the_network_stack(serve, peers, monkeypatc
     assert wait_until(lambda: seen, "a connection")[0] != 0
 
 
-def test_time_added_by_the_server(serve, policy, peers):
-    """Of the faster calls, since other programs take the processor of a test machine at times."""
+def test_the_server_adds_no_waiting(serve, policy, peers):
+    """Nothing polls or waits for the network stack, which takes 40 ms; no figure of its speed.
+
+    Of the faster calls, since other programs take the processor of a test machine at times.
+    """
     policy.takes_s = 0.01
     client = peers.ours(serve())
     request = observation()
@@ -237,7 +240,7 @@ def test_time_added_by_the_server(serve, policy, peers):
         answer = client.infer(request)
         took_ms = (time.perf_counter() - begun_s) * 1e3
         added.append(took_ms - answer["policy_timing"]["infer_ms"])
-    assert np.percentile(added, 25) < 5.0
+    assert np.percentile(added, 25) < 20.0
 
 
 # Several clients ----------------------------------------------------------------------------------

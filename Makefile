@@ -13,7 +13,7 @@ BOOTSTRAP := $(PYTHON) tools/bootstrap.py
 PYTEST := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
 	tools/run python -m pytest
 
-.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution bench-knobs record-expert teleop doctor soak record replay report convert generate norm-stats train evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
+.PHONY: help setup sim test test-faults test-slow check format bench-stack bench-execution bench-knobs record-expert teleop doctor soak record replay report convert generate norm-stats train demo-policy evaluate evaluate-fast evaluate-offline docs lerobot-env lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
@@ -91,11 +91,37 @@ norm-stats: setup  ## work out norm stats: make norm-stats CONFIG=pi0_trossen_tr
 train: setup  ## fine-tune: make train CONFIG=pi0_trossen_transfer_block EXP=first ARGS=--resume
 	@exec tools/run python -m trossen_pi0_training.train '$(CONFIG)' --exp-name '$(EXP)' $(ARGS)
 
+# What the shipped policy was made with; the options are explained in docs/training.md.
+DEMO := runs/demo_policy
+WORKERS ?= $(shell nproc)
+DEMO_DATA := --data.val-fraction 0.02 --assets-base $(DEMO)/assets
+DEMO_TRAIN = $(DEMO_DATA) --checkpoint-base $(DEMO)/checkpoints --loader.cache $(DEMO)/cache \
+	--loader.workers $(WORKERS) --save-interval 5000 --keep-period 5000 --validation.plots 0 \
+	--optimizer.warmup-steps 200
+DEMO_STAGE = tools/run python -m trossen_pi0_training.train sim_handover $(DEMO_TRAIN)
+
+demo-policy: setup  ## make the shipped policy anew: data, three stages of training, evaluation (a GPU, half an hour)
+	tools/run python -m trossen_pi0_training.generate --repo-id local/sim_handover --format v3.0 \
+		--episodes 1200 --beginnings 8000 --variants all --looks 0.3 --camera-rate 15 \
+		--cameras cam_high,cam_left_wrist,cam_right_wrist --codec h264_fast --width 224 --height 168 \
+		--workers $(WORKERS)
+	tools/run python -m trossen_pi0_training.norm_stats sim_handover $(DEMO_DATA)
+	$(DEMO_STAGE) --exp-name look --time-shift 20 --max-prefix 0 --num-train-steps 3000 \
+		--optimizer.decay-steps 3000 --optimizer.peak-lr 6e-4 --optimizer.decay-lr 2e-4
+	$(DEMO_STAGE) --exp-name act --weights $(DEMO)/checkpoints/sim_handover/look --time-shift 4 \
+		--num-train-steps 7116 --optimizer.decay-steps 60000 --optimizer.peak-lr 4e-4 --optimizer.decay-lr 1e-5
+	$(DEMO_STAGE) --exp-name settle --weights $(DEMO)/checkpoints/sim_handover/act --time-shift 4 \
+		--num-train-steps 20000 --optimizer.decay-steps 20000 --optimizer.peak-lr 4e-4 --optimizer.decay-lr 1e-5
+	tools/run python -m trossen_pi0_policy merge --checkpoint $(DEMO)/checkpoints/sim_handover/settle \
+		--output $(DEMO)/sim_handover --dtype float32
+	tools/run python -m trossen_pi0_training.evaluate --checkpoint $(DEMO)/sim_handover --episodes 100 \
+		--workers $(WORKERS) --output $(DEMO)/evaluation
+
 evaluate: setup  ## judge a policy on the whole simulated stack: make evaluate CHECKPOINT=... EPISODES=10 SEED=1000000
-	@exec tools/run python -m trossen_pi0_bringup.evaluation backend:=pi0 checkpoint:='$(CHECKPOINT)' episodes:=$(or $(EPISODES),10) seed:=$(or $(SEED),1000000) $(ARGS)
+	@exec tools/run python -m trossen_pi0_bringup.evaluation backend:=pi0 checkpoint:='$(or $(CHECKPOINT),shipped://sim_handover)' episodes:=$(or $(EPISODES),10) seed:=$(or $(SEED),1000000) $(ARGS)
 
 evaluate-fast: setup  ## the same in virtual time, without ROS: make evaluate-fast CHECKPOINT=... EPISODES=100
-	@exec tools/run python -m trossen_pi0_training.evaluate --checkpoint '$(CHECKPOINT)' --episodes $(or $(EPISODES),100) --seed $(or $(SEED),1000000) $(ARGS)
+	@exec tools/run python -m trossen_pi0_training.evaluate --checkpoint '$(or $(CHECKPOINT),shipped://sim_handover)' --episodes $(or $(EPISODES),100) --seed $(or $(SEED),1000000) $(ARGS)
 
 evaluate-offline: setup  ## judge a policy on recorded episodes: make evaluate-offline EPISODES=episodes CHECKPOINT=...
 	@exec tools/run python -m trossen_pi0_training.offline --episodes '$(EPISODES)' --checkpoint '$(CHECKPOINT)' $(ARGS)

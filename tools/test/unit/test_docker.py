@@ -136,7 +136,10 @@ def test_context_is_small_and_has_no_tests() -> None:
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     tracked = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
     sent = [path for path in tracked.stdout.splitlines() if is_sent(path)]
-    assert sum((ROOT / path).stat().st_size for path in sent) < 6e6
+    sizes = {path: (ROOT / path).stat().st_size for path in sent}
+    policies = sum(size for path, size in sizes.items() if "/trossen_pi0_policy/shipped/" in path)
+    assert 1e6 < policies < 16e6
+    assert sum(sizes.values()) - policies < 6e6
     assert "tools/toolchain/setup.py" in sent
     assert "requirements/server.lock" in sent
     assert not [path for path in sent if "/test/" in path]
@@ -277,6 +280,9 @@ def test_simulation_is_started_with_words_that_it_knows() -> None:
     assert given[:3] == ["python", "-m", "trossen_pi0_bringup.sim"]
     arguments = Arguments(SIM_ARGUMENTS, parse_command_line(given[3:]))
     assert (arguments["prompt"], arguments["seed"]) == ("grab the red cube", 3)
+    assert arguments["backend"] == "expert"  # the image has no JAX
+    given = words("sim", SIM_ARGS="backend:=openpi")
+    assert parse_command_line(given[3:])["backend"] == "openpi"
 
 
 def test_robot_sends_nothing_to_the_arms_unless_told() -> None:

@@ -1,5 +1,7 @@
 """``make sim``: the whole stack on the simulated kit, from start to result.
 
+The policy is the π0 that comes with the suite, in the node's own process, unless `backend` names
+another.
 Usage: ``python -m trossen_pi0_bringup.sim [name:=value ...]``; ``--help`` lists the arguments.
 Exit status: 0 every episode succeeded, 1 one did not, 2 bad arguments, 3 the stack failed,
 130 ended by Ctrl-C.
@@ -7,6 +9,7 @@ Exit status: 0 every episode succeeded, 1 one did not, 2 bad arguments, 3 the st
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -22,6 +25,7 @@ from trossen_pi0_bringup.scene_moment import Moment, MomentKeeper
 from trossen_pi0_bringup.stack_command import EXIT_OK, EXIT_TASK, StackCommand
 from trossen_pi0_bringup.video import MosaicVideo
 from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_core.parameters.sim import PROMPTS
 
 SIM_ARGUMENTS = (
     *LAUNCH_ARGUMENTS,
@@ -32,7 +36,7 @@ SIM_ARGUMENTS = (
         choices=(BOTH, *ARMS),
     ),
     own_argument("episodes", 1, "How many episodes, with seeds from `seed` on.", low=1, high=10000),
-    own_argument("max_duration_s", 40.0, "Time limit of an episode [s].", low=1.0, high=3600.0),
+    own_argument("max_duration_s", 60.0, "Time limit of an episode [s].", low=1.0, high=3600.0),
     own_argument(
         "ready_timeout_s",
         180.0,
@@ -46,16 +50,34 @@ SIM_ARGUMENTS = (
 )
 """Arguments of ``make sim``: those of the launch file and its own."""
 
+_POLICY = {"backend": "pi0", "checkpoint": "shipped://sim_handover"}
+
 
 def main(words: list[str] | None = None) -> int:
     """Runs the stack and returns the exit status."""
     words = sys.argv[1:] if words is None else words
-    command = StackCommand.from_words(words, __doc__ or "", SIM_ARGUMENTS, "%Y%m%d_%H%M%S")
+    table = tuple(
+        dataclasses.replace(argument, default=_POLICY.get(argument.name, argument.default))
+        for argument in SIM_ARGUMENTS
+    )
+    command = StackCommand.from_words(with_policy(words), __doc__ or "", table, "%Y%m%d_%H%M%S")
     if isinstance(command, int):
         return command
     status = command.run(lambda: _run_episodes(command))
     command.say(f"results: {command.folder}")
     return status
+
+
+def with_policy(words: list[str]) -> list[str]:
+    """The command line with the policy that comes with the suite, where it names none.
+
+    With one arm there is none: `backend` must be named, and is asked for.
+    """
+    parts = [word.partition(":=") for word in words]
+    given = {name: text for name, _, text in parts}
+    if "backend" in given or given.get("arm", BOTH) != BOTH:
+        return words
+    return [*words, *(f"{name}:={value}" for name, value in _POLICY.items() if name not in given)]
 
 
 def _run_episodes(run: StackCommand) -> int:
@@ -95,6 +117,8 @@ def _episode(
         runner.begin_video(video)
 
     keeper = MomentKeeper()
+    variant = run.arguments["variant"]
+    prompt = run.arguments["prompt"] if "prompt" in run.arguments.given else PROMPTS[variant]
 
     def watch() -> None:
         run.watch()
@@ -106,7 +130,7 @@ def _episode(
 
     try:
         result = runner.run_episode(
-            seed, run.arguments["variant"], run.arguments["max_duration_s"], watch
+            seed, variant, run.arguments["max_duration_s"], watch, prompt=prompt
         )
     finally:
         runner.end_video()

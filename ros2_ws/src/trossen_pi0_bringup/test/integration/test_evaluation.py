@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import av
+import numpy as np
 import pytest
 from domain_coordinator import domain_id
 
@@ -73,6 +74,15 @@ def test_pi0_sees_the_world_and_moves_the_arms(tmp_path):
     assert episode.figures.chunks >= 1
     assert 0.03 < episode.aim_m < 2.0  # its weights are random
     assert found.policy == str(checkpoint)
+
+
+@pytest.mark.timeout(300)
+def test_the_policy_that_comes_with_the_suite_hands_the_cube_over(tmp_path):
+    """Nineteen of twenty times; it aims by what it sees."""
+    words = ["--checkpoint", "shipped://sim_handover", "--episodes", "4", "--videos", "none"]
+    words += ["--cameras", "cam_high,cam_left_wrist,cam_right_wrist"]
+    found = evaluated(tmp_path, *words, "--least", "50")
+    assert np.median([episode.aim_m for episode in found.episodes]) < 0.08  # blind: 0.12
 
 
 @pytest.mark.parametrize(

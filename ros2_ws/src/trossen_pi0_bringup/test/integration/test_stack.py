@@ -262,6 +262,17 @@ def wait_until_healthy(port, server, timeout_s=60.0):
 
 
 @pytest.mark.timeout(180)
+def test_without_a_named_policy_the_one_that_comes_with_the_suite_finds_the_cube(start):
+    stack = start("seed:=1000100", "max_duration_s:=25", policy=())
+    assert stack.wait(150) in (0, 1), stack.text()
+    (episode,) = stack.summary()["episodes"]
+    assert episode["stage"] != "none", stack.text()
+    assert episode["controller"]["chunks_rejected"] == 0
+    said = (stack.folder / "parameters" / "policy.yaml").read_text()
+    assert "checkpoint: shipped://sim_handover" in said
+
+
+@pytest.mark.timeout(180)
 def test_a_served_checkpoint_drives_the_arms(start, checkpoint, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

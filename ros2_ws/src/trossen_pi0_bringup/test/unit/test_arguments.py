@@ -12,6 +12,7 @@ from trossen_pi0_bringup.arguments import (
     Arguments,
     parse_command_line,
 )
+from trossen_pi0_bringup.sim import with_policy
 from trossen_pi0_core.errors import ParameterError
 from trossen_pi0_core.parameters import from_values
 
@@ -43,6 +44,21 @@ def test_arguments_not_named_set_nothing():
     assert not any(given.node_parameters(node) for node in NODE_PARAMETERS)
     assert given["sim"] is True
     assert given["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        ([], ["backend:=pi0", "checkpoint:=shipped://sim_handover"]),
+        (["seed:=3", "arm:=both"], ["backend:=pi0", "checkpoint:=shipped://sim_handover"]),
+        (["checkpoint:=mine"], ["backend:=pi0"]),
+        (["backend:=expert"], []),
+        (["backend:=pi0"], []),
+        (["arm:=right"], []),
+    ],
+)
+def test_make_sim_takes_the_policy_that_comes_with_the_suite(words, added):
+    assert with_policy(words) == [*words, *added]
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", ".nan"])

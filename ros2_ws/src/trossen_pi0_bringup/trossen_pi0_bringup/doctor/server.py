@@ -81,6 +81,13 @@ def check_devices() -> list[Finding]:
 
 
 def _checkpoint(where: str) -> list[Finding]:
+    if where.startswith("shipped://"):
+        from trossen_pi0_policy.checkpoints import DownloadError, fetch
+
+        try:
+            return [ok("checkpoint", str(fetch(where)))]
+        except DownloadError as error:
+            return [fail("checkpoint", str(error), "see checkpoint")]
     if "://" in where:
         return [skip("checkpoint", f"{where} is not downloaded here")]
     folder = Path(where).expanduser()

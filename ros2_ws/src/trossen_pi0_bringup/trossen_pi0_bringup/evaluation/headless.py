@@ -55,7 +55,7 @@ class Kit:
     looks: bool = False
     latency_s: float = 0.05
     jitter_s: float = 0.01
-    max_duration_s: float = 40.0
+    max_duration_s: float = 60.0
     videos: str = "failures"
 
 

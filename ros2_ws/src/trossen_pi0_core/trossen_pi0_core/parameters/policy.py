@@ -166,7 +166,9 @@ class PolicyParameters:
         high=3600.0,
     )
     checkpoint: str = parameter(
-        "", "pi0: checkpoint folder with params/ and assets/, on disk or gs://..."
+        "",
+        "pi0: checkpoint folder with params/ and assets/, on disk, gs://..., or "
+        "shipped://sim_handover, which comes with the suite.",
     )
     model_config: str = parameter(
         "", "pi0: model preset, such as pi0 or pi05; empty: what the checkpoint says or fits."
@@ -241,7 +243,7 @@ class PolicyParameters:
         if self.backend == "pi0" and not self.checkpoint:
             raise ParameterError(
                 "checkpoint: the backend 'pi0' needs a checkpoint: a folder with params/ and "
-                "assets/, or a location such as gs://bucket/folder"
+                "assets/, or a location such as gs://bucket/folder or shipped://sim_handover"
             )
         check_bounds(self, low=("picture_rate", "joint_rate"))
         if self.max_observation_age_s < self.sync_tolerance_s:

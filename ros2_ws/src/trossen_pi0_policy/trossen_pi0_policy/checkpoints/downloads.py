@@ -23,6 +23,7 @@ from trossen_pi0_policy.checkpoints.bucket import (
 )
 from trossen_pi0_policy.checkpoints.errors import DownloadError, DownloadInterruptedError
 from trossen_pi0_policy.checkpoints.progress import Advance, download_progress
+from trossen_pi0_policy.checkpoints.shipped import SCHEME, shipped_checkpoint
 from trossen_pi0_policy.checkpoints.transfer import Slot, read_json, transfer, write_json
 
 CACHE_VARIABLE = "TROSSEN_PI0_CACHE"
@@ -52,7 +53,8 @@ def fetch(
     called from within a running event loop.
 
     Args:
-        location: a path on disk, or ``gs://bucket/path`` of an object or folder.
+        location: a path on disk, ``gs://bucket/path`` of an object or folder, or
+            ``shipped://NAME`` of a checkpoint that comes with the suite.
         cache_dir: None: ``$TROSSEN_PI0_CACHE/downloads``, ``~/.cache/trossen_pi0/downloads``
             without that variable.
         progress: shows how far it is.
@@ -68,6 +70,8 @@ def fetch(
         if not path.exists():
             raise DownloadError(f"{path} does not exist; a path or gs://bucket/path is expected")
         return path.resolve()
+    if scheme[1].lower() == SCHEME:
+        return shipped_checkpoint(text[scheme.end() :])
     cache = _Cache(_cache_folder(cache_dir), _remote_path(text, scheme[1]))
     found = cache.content() or _openpi_file(cache.path)
     if found is not None:
@@ -224,7 +228,9 @@ def _locked(file: Path) -> Iterator[None]:
 def _remote_path(location: str, scheme: str) -> str:
     path = PurePosixPath(location[len(scheme) + len("://") :])
     if scheme.lower() != "gs" or len(path.parts) < 2 or path.is_absolute() or ".." in path.parts:
-        raise DownloadError(f"{location!r} is neither a path on disk nor gs://bucket/path")
+        raise DownloadError(
+            f"{location!r} is neither a path on disk nor gs://bucket/path nor {SCHEME}://NAME"
+        )
     return path.as_posix()
 
 

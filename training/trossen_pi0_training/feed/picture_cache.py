@@ -182,6 +182,7 @@ def _fill(config: TrainConfig, number: int, folder: Path) -> str:
     """Decodes an episode; returns why it cannot be, or nothing.
 
     Written, not mapped: where a disk is full, a write fails, while a mapped page ends the process.
+    The videos stay open for the next episode, which often lies in the same.
     """
     frames = _open(config)
     _, _, size, _, _ = shape = _shape(config, frames)
@@ -195,8 +196,6 @@ def _fill(config: TrainConfig, number: int, folder: Path) -> str:
             os.fsync(file.fileno())  # some file systems tell of a full disk no sooner
     except DatasetError as error:
         return str(error)
-    finally:
-        frames.close()
     return ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from trossen_pi0_bringup.arguments import Argument, Arguments, parse_command_lin
 from trossen_pi0_bringup.nodes import NodeSpec, node_specs
 from trossen_pi0_bringup.supervisor import StackError, Supervisor
 from trossen_pi0_core.errors import EpisodeError, ParameterError
+from trossen_pi0_core.signals import SignalFlag
 
 EXIT_OK, EXIT_TASK, EXIT_USAGE, EXIT_STACK, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -48,7 +48,7 @@ class StackCommand:
     folder: Path
     console: Console
     supervisor: Supervisor
-    interrupted: threading.Event = field(default_factory=threading.Event)
+    interrupted: SignalFlag = field(default_factory=SignalFlag)
     failure: str = ""
     killed: list[str] = field(default_factory=list)
 

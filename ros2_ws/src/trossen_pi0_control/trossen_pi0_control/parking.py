@@ -9,13 +9,16 @@ import time
 from trossen_pi0_control.control_loop import ControlLoop
 from trossen_pi0_control.moves import MoveRequest
 from trossen_pi0_core.errors import MoveRejectedError
+from trossen_pi0_core.signals import SignalFlag
 
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.01
 
 
-def park(loop: ControlLoop, pose: str, timeout_s: float, skip: threading.Event) -> None:
+def park(
+    loop: ControlLoop, pose: str, timeout_s: float, skip: threading.Event | SignalFlag
+) -> None:
     """Ends what is under way and moves the arms to a pose, before ``loop.stop``; blocks.
 
     Says in the log when the arms may not move, as in FAULT and ESTOP, or do not get there.

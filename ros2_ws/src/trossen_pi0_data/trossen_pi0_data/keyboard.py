@@ -13,7 +13,6 @@ import select
 import signal
 import sys
 import termios
-import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trossen_pi0_core.errors import EpisodeError
+from trossen_pi0_core.signals import SignalFlag
 from trossen_pi0_data.episode_client import EpisodeClient
 from trossen_pi0_msgs.msg import RecorderStatus
 
@@ -170,7 +170,7 @@ def single_keys(handle: int) -> Iterator[None]:
         termios.tcsetattr(handle, termios.TCSADRAIN, before)
 
 
-def run(operator: Operator, client: EpisodeClient, stop: threading.Event) -> None:
+def run(operator: Operator, client: EpisodeClient, stop: SignalFlag) -> None:
     """Shows the status and obeys keys until q or ``stop``."""
     handle = sys.stdin.fileno()
     console = Console(highlight=False)
@@ -215,7 +215,7 @@ def main(words: Sequence[str] | None = None) -> int:
             "the services /episodes/start, /episodes/stop and /episodes/mark\n"
         )
         return EXIT_USAGE
-    stop = threading.Event()
+    stop = SignalFlag()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -27,6 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from trossen_pi0_core.contract import CAMERAS
 from trossen_pi0_core.joints import JointMap
+from trossen_pi0_core.signals import SignalFlag
 from trossen_pi0_data.topic_subscriptions import message_class
 from trossen_pi0_ros.qos import COMMANDS, STATUS, image_qos
 
@@ -175,7 +176,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--fps", type=float, default=30.0)
     given = parser.parse_args(words)
-    stop = threading.Event()
+    stop = SignalFlag()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from typing_extensions import override
 
 from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_core.signals import SignalFlag
 
 
 class ManagedNode(LifecycleNode):
@@ -32,7 +33,7 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, **kwargs)
         self.active = False
         self.stopping = threading.Event()
-        self.hurry = threading.Event()
+        self.hurry = SignalFlag()
         for service in self.services:
             if service.srv_name.endswith("/change_state"):
                 change: Callable[..., Any] = service.callback

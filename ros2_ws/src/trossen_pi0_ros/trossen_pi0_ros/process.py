@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from trossen_pi0_core.errors import TrossenPi0Error
+from trossen_pi0_core.signals import SignalFlag
 from trossen_pi0_ros.callbacks import CallbackThread
 from trossen_pi0_ros.managed_node import ManagedNode
 
@@ -42,7 +43,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     Returns:
         0 after a signal, 1 when the start or a callback failed, 2 when the node could not be made.
     """
-    stop, hurry = threading.Event(), threading.Event()
+    stop, hurry = SignalFlag(), SignalFlag()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
     _end_with_parent()
@@ -82,7 +83,7 @@ def leave_foreign_code(status: int) -> None:
         os._exit(status)
 
 
-def _spin(node: Node, stop: threading.Event) -> int:
+def _spin(node: Node, stop: SignalFlag) -> int:
     refused = threading.Event()
 
     def autostart() -> bool:

@@ -49,6 +49,18 @@ def test_a_second_signal_does_not_disturb_the_end(start: Start) -> None:
     assert process.out[-1] == "cleanup"
 
 
+def test_any_number_of_signals_does_not_keep_it(start: Start) -> None:
+    """A handler may interrupt a wait, or another handler, at any point."""
+    process = start()
+    process.said("activate")
+    for _ in range(300):
+        process.popen.send_signal(signal.SIGINT)
+        process.popen.send_signal(signal.SIGTERM)
+    code, _ = process.signal(signal.SIGTERM)
+    assert code == 0, process.error_text
+    assert process.out[-1] == "cleanup"
+
+
 def test_a_node_without_lifecycle_and_close_is_run_as_well(start: Start) -> None:
     process = start("plain")
     process.said("made")

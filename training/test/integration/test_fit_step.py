@@ -138,11 +138,14 @@ def test_the_loss_is_openpis_with_its_randomness(home):
     assert float(metrics.loss) == pytest.approx(float(jnp.mean(errors)), rel=1e-5)
 
 
-def test_micro_batches_are_the_whole_batch(home):
-    config = plain(home)
+@pytest.mark.parametrize("freeze", ["none", "vision"])
+@pytest.mark.parametrize("tower", [None, "none"])
+def test_micro_batches_are_the_whole_batch(home, freeze, tower):
+    config = plain(home, freeze=freeze)
     batches = host_batches(config, 1)
     _, whole, (a,) = run(config, batches=batches)
-    _, parts, (b,) = run(config, plan=Plan(1, "all"), batches=batches)
+    plan = Plan(1, "all", tower=tower)
+    _, parts, (b,) = run(config, plan=plan, batches=batches)
     assert float(b.loss) == pytest.approx(float(a.loss), rel=1e-5)
     assert float(b.grad_norm) == pytest.approx(float(a.grad_norm), rel=1e-4)
     # Of the moments, as Adam's first step is a sign, which rounding can turn.
@@ -300,8 +303,10 @@ def test_numbers_that_do_not_divide_are_refused(home):
 def test_plans_can_be_written_down():
     assert parse_plan("4:all") == Plan(4, "all")
     assert parse_plan("8:some:2") == Plan(8, "some", 2)
-    for wrong in ("", "8", "8:much", "eight:all", "8:some:-1"):
-        with pytest.raises(TrainingError, match="a plan must be as 4:all or 8:some:2, got"):
+    assert parse_plan("8:some:17:none") == Plan(8, "some", 17, "none")
+    said = "a plan must be as 4:all, 8:some:2 or 8:some:17:none, got"
+    for wrong in ("", "8", "8:much", "eight:all", "8:some:-1", "8:some:2:", "8:some:none"):
+        with pytest.raises(TrainingError, match=said):
             parse_plan(wrong)
 
 
@@ -313,9 +318,10 @@ def test_the_plan_keeps_what_fits(home):
     assert plans[0] == Plan(8, "all")
     assert plans[1] == Plan(8, "all")
     assert plans[2] == Plan(8, "some", 4)
-    assert plans[3] == Plan(4, "none")
+    assert plans[3] == Plan(4, "none", tower="some")
     larger = make_plan(replace(config, batch_size=32), model, 1, 32 * gb)
-    assert larger == Plan(8, "some", 17)  # several passes cost less than working much out again
+    # Several passes cost less than working much out again; the tower's is one.
+    assert larger == Plan(8, "all", tower="none")
     whole = make_plan(replace(config, freeze="none"), model, 1, 140 * gb)
     assert whole.kept_layers == 0  # weights that are trained cannot be read where they lie
     with pytest.raises(TrainingError, match="not enough memory on a device"):

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--plan",
         nargs="+",
         default=["auto"],
-        help="auto, or EXAMPLES:KEPT[:LAYERS] such as 4:all or 8:some:2",
+        help="auto, or EXAMPLES:KEPT[:LAYERS[:TOWER]] such as 4:all, 8:some:2 or 8:some:17:none",
     )
     options = parser.parse_args(argv)
     sys.stdout.write(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from trossen_pi0_policy.pi0.config import ExpertConfig, Pi0Config
@@ -20,6 +22,12 @@ _SHARE = 0.85
 _MICRO_BATCH_COST = 1.2
 """Of small kernels and the sum of the gradients, in examples."""
 
+_TOWER_COST = 0.45
+"""What of that is the picture tower's."""
+
+_KEPT = "|".join(get_args(Kept))
+_PLAN = re.compile(rf"(\d+):({_KEPT})(?::(\d+)(?::({_KEPT}))?)?")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -30,29 +38,33 @@ class Plan:
         kept: see ``trossen_pi0_policy.pi0.stack.KEPT_ACTIVATIONS``.
         kept_layers: of so many layers of the transformers everything is kept, whatever ``kept``
             says; counts where these layers are frozen.
+        tower: the picture tower runs once over all examples of a device, the micro-batches of the
+            transformers between its two passes, and this is kept of it; None: it runs with each of
+            them, and ``kept`` is.
     """
 
     micro_batch: int
     kept: Kept
     kept_layers: int = 0
+    tower: Kept | None = None
 
     def said(self) -> str:
         """What is kept, in a word or two."""
-        return f"{self.kept}, {self.kept_layers} layers all" if self.kept_layers else self.kept
+        layers = f", {self.kept_layers} layers all" if self.kept_layers else ""
+        return self.kept + layers + (f", tower at once with {self.tower}" if self.tower else "")
 
 
 def parse_plan(text: str) -> Plan:
-    """A plan from ``EXAMPLES:KEPT`` or ``EXAMPLES:KEPT:LAYERS``, such as ``8:some:2``.
+    """A plan from ``EXAMPLES:KEPT[:LAYERS[:TOWER]]``, such as ``8:some:2`` or ``8:some:17:none``.
 
     Raises:
         TrainingError: it says something else.
     """
-    examples, _, rest = text.partition(":")
-    kept, _, layers = rest.partition(":")
-    numbers = (examples, layers or "0")
-    if not all(number.isdecimal() for number in numbers) or kept not in get_args(Kept):
-        raise TrainingError(f"a plan must be as 4:all or 8:some:2, got {text!r}")
-    return Plan(int(examples), cast(Kept, kept), int(numbers[1]))
+    found = _PLAN.fullmatch(text)
+    if found is None:
+        raise TrainingError(f"a plan must be as 4:all, 8:some:2 or 8:some:17:none, got {text!r}")
+    examples, kept, layers, tower = found.groups()
+    return Plan(int(examples), cast(Kept, kept), int(layers or 0), cast(Kept | None, tower))
 
 
 def state_bytes(config: TrainConfig, model: Pi0Config) -> int:
@@ -69,20 +81,47 @@ def state_bytes(config: TrainConfig, model: Pi0Config) -> int:
     )
 
 
-def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
-    """Memory of what the backward pass of one example needs [bytes].
+def activation_bytes(
+    config: TrainConfig, model: Pi0Config, plan: Plan, examples: int | None = None
+) -> int:
+    """Memory of what the backward pass of a micro-batch needs [bytes].
 
     Of each layer its input, and what ``kept`` names; besides, one layer of either tower while it
     is worked out again.
+
+    Args:
+        config: of the training.
+        model: sizes.
+        plan: of the training; its ``kept_layers`` are not counted.
+        examples: of a device, of which the tower's activations are there where it runs at once;
+            None: a micro-batch.
     """
     wide = 2 if config.dtype == "bfloat16" else 4
-    v, g, a = model.vision, model.language, model.action
-    pictures, tokens = len(model.cameras) * model.image_tokens, model.prefix_len
-    vision = {
+    size = plan.micro_batch
+    seen = (examples or size) if plan.tower else size
+    kept, passing = _tower_bytes(model, plan.tower or plan.kept, wide)
+    # The layers' activations are gone while those of the tower are worked out again.
+    return seen * kept + max(size * _layer_bytes(model, plan.kept, wide), seen * passing)
+
+
+def _tower_bytes(model: Pi0Config, kept: Kept, wide: int) -> tuple[int, int]:
+    """Of one example: of all of the tower's layers, and of one that is worked out again."""
+    v = model.vision
+    pictures = len(model.cameras) * model.image_tokens
+    each = {
         "none": v.width,
         "some": 2 * v.width,
         "all": 5 * v.width + v.mlp_dim,
     }[kept]
+    areas = ((model.image_size >> i + 1) ** 2 for i in range(len(v.stem)))
+    stem = 3 * len(model.cameras) * sum(map(math.prod, zip(areas, v.stem, strict=True)))
+    return wide * v.depth * pictures * each + 4 * stem, 4 * wide * pictures * v.mlp_dim
+
+
+def _layer_bytes(model: Pi0Config, kept: Kept, wide: int) -> int:
+    """Of one example: of all layers of both experts, and of one that is worked out again."""
+    g, a = model.language, model.action
+    tokens = model.prefix_len
     language, action = g.width, a.width
     if kept != "none":
         language += g.width + _attention_width(g)
@@ -92,11 +131,7 @@ def activation_bytes(config: TrainConfig, model: Pi0Config, kept: Kept) -> int:
         language += 2 * g.mlp_dim
     logits = tokens * (tokens + model.suffix_len) * g.num_heads * 4
     passing = 4 * tokens * (2 * g.mlp_dim) + 3 * logits // wide
-    layers = v.depth * pictures * vision
-    layers += g.depth * (tokens * language + model.suffix_len * action)
-    areas = ((model.image_size >> i + 1) ** 2 for i in range(len(v.stem)))
-    stem = 3 * len(model.cameras) * sum(map(math.prod, zip(areas, v.stem, strict=True)))
-    return wide * (layers + passing) + 4 * stem
+    return wide * (g.depth * (tokens * language + model.suffix_len * action) + passing)
 
 
 def _attention_width(expert: ExpertConfig) -> int:
@@ -129,16 +164,17 @@ def make_plan(
     state = state_bytes(config, model) / config.fsdp_devices
     free = _SHARE * memory_bytes - state
     plans: list[Plan] = []
-    for size in sizes:
-        for kept in levels:
-            needed = size * activation_bytes(config, model, kept)
-            if needed <= free:
-                spare = free - needed
-                more = _kept_layers(config, model, size, spare) if kept == "some" else 0
-                plans.append(Plan(size, kept, more))
+    for size, kept, tower in itertools.product(sizes, levels, (*levels, None)):
+        plan = Plan(size, kept, tower=tower)
+        if tower and size == each:
+            continue  # there is nothing in between
+        needed = activation_bytes(config, model, plan, each)
+        if needed <= free:
+            more = _kept_layers(config, model, size, free - needed) if kept == "some" else 0
+            plans.append(replace(plan, kept_layers=more))
     if plans:
         return min(plans, key=lambda plan: _cost(plan, each, model))
-    needed = sizes[-1] * activation_bytes(config, model, levels[-1])
+    needed = activation_bytes(config, model, Plan(sizes[-1], levels[-1]))
     raise TrainingError(
         f"not enough memory on a device: state and activations of {sizes[-1]} examples need about "
         f"{(state + needed) / 1e9:.1f} GB, usable are {_SHARE * memory_bytes / 1e9:.1f} GB; "
@@ -153,7 +189,9 @@ def _cost(plan: Plan, examples: int, model: Pi0Config) -> float:
     """
     layers = plan.kept_layers / (model.language.depth - 1)
     again = {"none": 0.22, "some": 0.12, "all": 0.0}[plan.kept] * (1 - layers)
-    return examples * (1 + again) + _MICRO_BATCH_COST * examples / plan.micro_batch
+    seen = examples if plan.tower else plan.micro_batch
+    each = _MICRO_BATCH_COST - _TOWER_COST
+    return examples * (1 + again + each / plan.micro_batch + _TOWER_COST / seen)
 
 
 def _kept_layers(config: TrainConfig, model: Pi0Config, size: int, spare: float) -> int:

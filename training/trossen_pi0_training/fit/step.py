@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -65,30 +66,54 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
     devices = mesh.devices.size
     parts = config.batch_size // devices // plan.micro_batch
 
-    def loss_of(trainable: Leaves, frozen: Leaves, batch: Batch, draws: Draws) -> jax.Array:
+    def loss_of(
+        trainable: Leaves,
+        pictures: jax.Array | None,
+        frozen: Leaves,
+        batch: Batch,
+        draws: Draws,
+    ) -> jax.Array:
         tree = unflatten_dict({**frozen, **trainable}, sep="/")
         # One flow time for an example where its rows share it, as adaptive norms are cheaper so.
         time = draws.time if config.max_prefix else draws.time[:, 0]
-        noise = draws.noise
-        errors: Any = model.apply(
-            {"params": tree}, batch.seen, batch.actions, noise, time, method=Pi0.loss
-        )
+        given = batch.seen, batch.actions, draws.noise, time, pictures
+        errors: Any = model.apply({"params": tree}, *given, method=Pi0.loss)
         return jnp.mean(errors * draws.weight)
 
     def gradients(state: TrainState, batch: Batch, draws: Draws) -> tuple[jax.Array, Leaves]:
-        differentiate = jax.value_and_grad(loss_of)
         if parts == 1:
-            return differentiate(state.trainable, state.frozen, batch, draws)
-        pieces = jax.tree.map(lambda x: _split(x, parts, mesh), (batch, draws))
+            differentiate = jax.value_and_grad(loss_of)
+            return differentiate(state.trainable, None, state.frozen, batch, draws)
+        tower, trainable = {}, dict(state.trainable)
+        pictures, pull = None, None
+        if plan.tower:
+            tower = {path: trainable.pop(path) for path in state.trainable if _of_tower(path)}
+            held = {**state.frozen, **trainable}
+            pictures, pull = jax.vjp(partial(see, held, batch.seen.images), tower)
+        pieces = jax.tree.map(lambda x: _split(x, parts, mesh), (pictures, batch, draws))
+        wanted = (0, 1) if tower else (0,)
 
         def add(
-            total: tuple[jax.Array, Leaves], piece: tuple[Batch, Draws]
-        ) -> tuple[tuple[jax.Array, Leaves], None]:
-            found = differentiate(state.trainable, state.frozen, *piece)
-            return jax.tree.map(lambda a, b: a + b / parts, total, found), None
+            total: tuple[jax.Array, Leaves], piece: tuple[jax.Array | None, Batch, Draws]
+        ) -> tuple[tuple[jax.Array, Leaves], Any]:
+            pictures, batch, draws = piece
+            loss, (found, *others) = jax.value_and_grad(loss_of, wanted)(
+                trainable, pictures, state.frozen, batch, draws
+            )
+            return jax.tree.map(lambda a, b: a + b / parts, total, (loss, found)), others
 
-        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
-        return jax.lax.scan(add, zero, pieces)[0]
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trainable))
+        (loss, found), others = jax.lax.scan(add, zero, pieces)
+        if tower:
+            assert pull is not None
+            (of_tower,) = pull(_joined(others[0], mesh))
+            found |= jax.tree.map(lambda x: x / parts, of_tower)
+        return loss, found
+
+    def see(held: Leaves, images: jax.Array, tower: Leaves) -> jax.Array:
+        tree = unflatten_dict({**held, **tower}, sep="/")
+        pictures: Any = model.apply({"params": tree}, images, method=Pi0.see)
+        return pictures
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         # As in openpi: of pictures, noise and flow times.
@@ -183,6 +208,7 @@ def _model(config: TrainConfig, sizes: Pi0Config, plan: Plan | None) -> Pi0:
         dtype=jnp.dtype(config.dtype),
         cudnn=cudnn,
         kept=plan.kept if plan else "none",
+        kept_tower=plan.tower if plan else None,
         kept_layers=by_layer.kept_layers if by_layer else None,
         fused="cudnn" if cudnn and cudnn_attends(g.num_heads, g.head_dim) else None,
     )
@@ -193,9 +219,21 @@ def _shape(batch: Batch) -> tuple[int, int, int]:
     return examples, rows, width
 
 
+def _of_tower(path: str) -> bool:
+    return path.startswith("vision/")
+
+
 def _split(x: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
     """Micro-batches, each with its share of every device; shape (parts, batch / parts, ...)."""
     devices = mesh.devices.size
     each = x.reshape(devices, parts, -1, *x.shape[1:]).swapaxes(0, 1)
     pieces = each.reshape(parts, -1, *x.shape[1:])
     return jax.lax.with_sharding_constraint(pieces, NamedSharding(mesh, Axes(None, (BATCH, FSDP))))
+
+
+def _joined(pieces: jax.Array, mesh: Mesh) -> jax.Array:
+    """What ``_split`` has made pieces of, shape (batch, ...)."""
+    parts, devices = len(pieces), mesh.devices.size
+    each = pieces.reshape(parts, devices, -1, *pieces.shape[2:]).swapaxes(0, 1)
+    whole = each.reshape(-1, *pieces.shape[2:])
+    return jax.lax.with_sharding_constraint(whole, NamedSharding(mesh, Axes((BATCH, FSDP))))

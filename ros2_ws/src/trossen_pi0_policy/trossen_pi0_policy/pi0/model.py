@@ -80,6 +80,7 @@ class Pi0(nn.Module):
         cudnn: attend to pictures by cuDNN's fused kernel.
         kernels: run a packed model by the kernels of ``kernels``, or ``interpret`` those.
         kept: which of ``KEPT_ACTIVATIONS`` are kept in training.
+        kept_tower: likewise of the picture tower; None: as of the rest.
         kept_layers: of so many layers all of them are kept; such a model's layers are frozen but
             for their adapters, and given as ``widened`` arranges them. None: whatever is trained.
         fused: how language tokens attend in training; None: by products with a float32 softmax
@@ -92,6 +93,7 @@ class Pi0(nn.Module):
     cudnn: bool = False
     kernels: Literal["none", "triton", "interpret"] = "none"
     kept: Literal["none", "some", "all"] = "none"
+    kept_tower: Literal["none", "some", "all"] | None = None
     kept_layers: int | None = None
     fused: Fused | None = None
 
@@ -99,9 +101,8 @@ class Pi0(nn.Module):
         """Names the parameters."""
         c, serving = self.config, bool(self.serving_steps)
         kept = KEPT_ACTIVATIONS[self.kept]
-        self.vision = VisionTower(
-            c.vision, c.image_size, c.language.width, self.dtype, not serving, self.cudnn, kept
-        )
+        tower = c.vision, c.image_size, c.language.width, self.dtype, not serving, self.cudnn
+        self.vision = VisionTower(*tower, KEPT_ACTIVATIONS[self.kept_tower or self.kept])
         self.embedding = self.param(
             "embedding", nn.initializers.normal(), (c.vocab_size, c.language.width)
         )
@@ -137,8 +138,21 @@ class Pi0(nn.Module):
             self.time_in = nn.Dense(width)
             self.time_out = nn.Dense(width)
 
+    def see(self, images: jax.Array) -> jax.Array:
+        """Tokens of pictures, as those of ``ModelBatch``; (batch, cameras * tokens, width)."""
+        c = self.config
+        if images.dtype == jnp.uint8:
+            images = images.astype(jnp.float32) / 255.0 * 2.0 - 1.0
+        tokens = self.vision(images.reshape(-1, c.image_size, c.image_size, 3))
+        return tokens.reshape(images.shape[0], -1, c.language.width).astype(self.dtype)
+
     def loss(
-        self, batch: ModelBatch, actions: jax.Array, noise: jax.Array, time: jax.Array
+        self,
+        batch: ModelBatch,
+        actions: jax.Array,
+        noise: jax.Array,
+        time: jax.Array,
+        pictures: jax.Array | None = None,
     ) -> jax.Array:
         """Flow-matching loss.
 
@@ -148,13 +162,14 @@ class Pi0(nn.Module):
             noise: standard normal, of that shape.
             time: flow time in [0, 1], shape (batch,), or (batch, horizon) for each row its own:
                 0 for rows of a clean prefix.
+            pictures: the tokens of the batch's pictures, where ``see`` has made them already.
 
         Returns:
             mean square error over the action dimensions, float32, shape (batch, horizon).
         """
         t = time[:, None, None] if time.ndim == 1 else time[..., None]
         noisy = t * noise + (1 - t) * actions
-        prefix, valid, positions = self._prefix(batch)
+        prefix, valid, positions = self._prefix(batch, pictures)
         lengths = None
         if self.fused:
             prefix, valid = valid_first(prefix, valid)
@@ -286,18 +301,16 @@ class Pi0(nn.Module):
 
         return velocity
 
-    def _prefix(self, batch: ModelBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _prefix(
+        self, batch: ModelBatch, pictures: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Tokens of pictures and prompt, which of them are there, and their positions."""
         c = self.config
-        images = batch.images
-        if images.dtype == jnp.uint8:
-            images = images.astype(jnp.float32) / 255.0 * 2.0 - 1.0
-        n = images.shape[0]
-        pictures = self.vision(images.reshape(-1, c.image_size, c.image_size, 3))
-        pictures = pictures.reshape(n, -1, c.language.width)
+        if pictures is None:
+            pictures = self.see(batch.images)
         prompt = self.embedding[batch.tokens]
         prompt = prompt * jnp.sqrt(c.language.width).astype(prompt.dtype)
-        tokens = jnp.concatenate([pictures.astype(self.dtype), prompt.astype(self.dtype)], axis=1)
+        tokens = jnp.concatenate([pictures, prompt.astype(self.dtype)], axis=1)
         valid = prefix_mask(batch.image_mask, batch.token_mask, c.image_tokens)
         return tokens, valid, jnp.cumsum(valid, axis=1) - 1
 

@@ -48,6 +48,10 @@ class Plan:
     kept_layers: int = 0
     tower: Kept | None = None
 
+    def seen_at_once(self, examples: int) -> int:
+        """Of so many examples of a device, whose pictures the tower takes at once."""
+        return examples if self.tower else self.micro_batch
+
     def said(self) -> str:
         """What is kept, in a word or two."""
         layers = f", {self.kept_layers} layers all" if self.kept_layers else ""
@@ -81,9 +85,7 @@ def state_bytes(config: TrainConfig, model: Pi0Config) -> int:
     )
 
 
-def activation_bytes(
-    config: TrainConfig, model: Pi0Config, plan: Plan, examples: int | None = None
-) -> int:
+def activation_bytes(config: TrainConfig, model: Pi0Config, plan: Plan, examples: int) -> int:
     """Memory of what the backward pass of a micro-batch needs [bytes].
 
     Of each layer its input, and what ``kept`` names; besides, one layer of either tower while it
@@ -93,12 +95,11 @@ def activation_bytes(
         config: of the training.
         model: sizes.
         plan: of the training; its ``kept_layers`` are not counted.
-        examples: of a device, of which the tower's activations are there where it runs at once;
-            None: a micro-batch.
+        examples: of a device.
     """
     wide = 2 if config.dtype == "bfloat16" else 4
     size = plan.micro_batch
-    seen = (examples or size) if plan.tower else size
+    seen = plan.seen_at_once(examples)
     kept, passing = _tower_bytes(model, plan.tower or plan.kept, wide)
     # The layers' activations are gone while those of the tower are worked out again.
     return seen * kept + max(size * _layer_bytes(model, plan.kept, wide), seen * passing)
@@ -174,7 +175,7 @@ def make_plan(
             plans.append(replace(plan, kept_layers=more))
     if plans:
         return min(plans, key=lambda plan: _cost(plan, each, model))
-    needed = activation_bytes(config, model, Plan(sizes[-1], levels[-1]))
+    needed = activation_bytes(config, model, Plan(sizes[-1], levels[-1]), each)
     raise TrainingError(
         f"not enough memory on a device: state and activations of {sizes[-1]} examples need about "
         f"{(state + needed) / 1e9:.1f} GB, usable are {_SHARE * memory_bytes / 1e9:.1f} GB; "
@@ -189,7 +190,7 @@ def _cost(plan: Plan, examples: int, model: Pi0Config) -> float:
     """
     layers = plan.kept_layers / (model.language.depth - 1)
     again = {"none": 0.22, "some": 0.12, "all": 0.0}[plan.kept] * (1 - layers)
-    seen = examples if plan.tower else plan.micro_batch
+    seen = plan.seen_at_once(examples)
     each = _MICRO_BATCH_COST - _TOWER_COST
     return examples * (1 + again + each / plan.micro_batch + _TOWER_COST / seen)
 

@@ -195,6 +195,7 @@ class EpisodeRunner(OperatorNode):
             "simulation (/sim/status)": seen.sim is not None,
             "reset service (/sim/reset)": self._reset.service_is_ready(),
             "arm controller (/arm_controller/status)": seen.controller is not None,
+            "arm controller's move action (/arm_controller/move_to)": self._move.server_is_ready(),
             "joint states (/joint_states)": bool(seen.measured.stamps_ns),
             "policy (/policy/status)": seen.policy is not None,
             "policy's run action (/policy/run)": self._run.server_is_ready(),

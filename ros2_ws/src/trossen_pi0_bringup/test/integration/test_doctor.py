@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from trossen_pi0_bringup.doctor.listening import listen
+from trossen_pi0_bringup.doctor.arms import PORT
+from trossen_pi0_bringup.doctor.listening import DISCOVERY_S, SAMPLE_S, listen
 from trossen_pi0_bringup.doctor.plan import CameraPlan
 from trossen_pi0_bringup.supervisor import find_executable
 from trossen_pi0_core.contract import CAMERAS
@@ -186,3 +188,19 @@ def test_an_arm_controller_that_is_discovered_late_is_still_asked(cameras):
             time.sleep(0.01)
         cameras.add_node("arm_controller", arm_addresses=["10.0.0.4", "10.0.0.5"])
         assert heard.result().holder == "/arm_controller"
+
+
+def test_while_a_program_of_this_machine_has_an_arm_its_node_is_waited_for(cameras):
+    address = "127.36.0.4"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        socket.create_server((address, PORT)),
+        socket.create_connection((address, PORT)),
+    ):
+        heard = pool.submit(listen, [], [address])
+        late_s = time.monotonic() + DISCOVERY_S + SAMPLE_S + 0.5
+        while time.monotonic() < late_s:  # on a busy machine, discovery takes longer than that
+            assert not heard.done()
+            time.sleep(0.05)
+        cameras.add_node("arm_controller", arm_addresses=[address])
+        assert heard.result(20.0).holder == "/arm_controller"

@@ -20,6 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 
 from trossen_pi0_bringup.arguments import ARM_CONTROLLER
+from trossen_pi0_bringup.doctor.arms import is_connected
 from trossen_pi0_bringup.doctor.cameras import Pictures
 from trossen_pi0_bringup.doctor.plan import CameraPlan
 from trossen_pi0_ros.convert import time_ns
@@ -27,6 +28,7 @@ from trossen_pi0_ros.qos import COMMANDS, image_qos
 
 DISCOVERY_S, SAMPLE_S = 2.5, 2.0
 _SETTLE_S = 1.0
+_HOLDER_S = 8.0  # for the name of the program of this computer that holds an arm
 
 
 @dataclass
@@ -91,6 +93,8 @@ class _Listener:
             self._node.create_subscription(Image, camera.topic, take, image_qos("best_effort"))
         self._node.create_subscription(JointState, "/joint_states", self._on_joints, COMMANDS)
         self._spin(self._ask_arm_controllers, SAMPLE_S)
+        if any(is_connected(address) for address in self._addresses):
+            self._spin(self._know_holder, _HOLDER_S)
         for camera in self._cameras:
             heard.pictures[camera.name].publishers = self._node.count_publishers(camera.topic)
         self._tell_holder()
@@ -137,12 +141,18 @@ class _Listener:
                 self._asked[name] = self._parameter(name, "arm_addresses")
         return False
 
+    def _know_holder(self) -> bool:
+        """Asks on until an arm controller is known to hold an arm, by its answer."""
+        self._ask_arm_controllers()
+        return any(
+            future.done() and (answer := future.result()) and self._addresses & _strings(answer)
+            for future in self._asked.values()
+        )
+
     def _tell_holder(self) -> None:
         for name, future in sorted(self._asked.items()):
-            answer = future.result() if future.done() else None
             # One that does not answer, such as while it connects, is taken for the holder.
-            values = answer.values if answer else ()
-            known = set(values[0].string_array_value) if values else set()
+            known = _strings(future.result()) if future.done() else set()
             if not known or known & self._addresses:
                 self._heard.holder = name
 
@@ -185,3 +195,8 @@ class _Listener:
             camera = name.split(":")[0].rpartition("/")[2]
             if camera in self._heard.pictures and status.hardware_id:
                 self._heard.pictures[camera].serials["diagnostics"] = status.hardware_id
+
+
+def _strings(answer: Any) -> set[str]:
+    """The strings of the one parameter asked for; empty when there is no answer."""
+    return set(answer.values[0].string_array_value) if answer and answer.values else set()

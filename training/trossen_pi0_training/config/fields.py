@@ -187,6 +187,8 @@ class TrainConfig:
         micro_batch: examples per device whose gradients are taken at once; None: as the memory
             of the device allows; 0: all.
         remat: activations kept for the backward pass: ``auto``, ``none``, ``some`` or ``all``.
+        kernels: of this project's own in the step: ``auto``: those that run here, on one GPU with
+            LoRA; ``none``.
         fsdp_devices: so many devices share the parameters.
         dtype: of the transformers' activations.
         augment: how pictures are changed: ``openpi``: as there, with a crop and a turn that move
@@ -225,6 +227,7 @@ class TrainConfig:
     batch_size: int = 32
     micro_batch: int | None = None
     remat: Literal["auto", "none", "some", "all"] = "auto"
+    kernels: Literal["auto", "none"] = "none"
     fsdp_devices: int = 1
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     augment: Literal["openpi", "colours", "none"] = "openpi"

@@ -27,7 +27,7 @@ from trossen_pi0_training.fit.freezing import layers_are_frozen
 from trossen_pi0_training.fit.mesh import BATCH, FSDP, replicated
 from trossen_pi0_training.fit.optimizer import learning_rate, make_optimizer
 from trossen_pi0_training.fit.plan import Plan
-from trossen_pi0_training.fit.probe import cudnn_attends
+from trossen_pi0_training.fit.probe import cudnn_attends, kernel_passes
 from trossen_pi0_training.fit.state import Leaves, TrainState, state_shapes, step_key
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, "StepMetrics"]]
@@ -61,7 +61,7 @@ def make_train_step(config: TrainConfig, mesh: Mesh, plan: Plan) -> TrainStep:
         plan: how many examples at once; the step is the same whatever it says, but for rounding.
     """
     model_sizes = model_config(config)
-    model = _model(config, model_sizes, plan)
+    model = _model(config, model_sizes, plan, mesh.devices.size)
     optimizer, rate = make_optimizer(config.optimizer), learning_rate(config.optimizer)
     devices = mesh.devices.size
     parts = config.batch_size // devices // plan.micro_batch
@@ -199,9 +199,13 @@ def make_sampler(
     return jax.jit(sample, out_shardings=replicated(mesh))
 
 
-def _model(config: TrainConfig, sizes: Pi0Config, plan: Plan | None) -> Pi0:
+def _model(
+    config: TrainConfig, sizes: Pi0Config, plan: Plan | None, devices: int | None = None
+) -> Pi0:
     cudnn = jax.default_backend() == "gpu" and config.dtype == "bfloat16"
     g = sizes.language
+    # The compiler cannot divide a kernel among devices.
+    by_kernels = cudnn and devices == 1 and config.kernels == "auto"
     by_layer = plan if layers_are_frozen(sizes, config.freeze) else None
     return Pi0(
         sizes,
@@ -211,6 +215,7 @@ def _model(config: TrainConfig, sizes: Pi0Config, plan: Plan | None) -> Pi0:
         kept_tower=plan.tower if plan else None,
         kept_layers=by_layer.kept_layers if by_layer else None,
         fused="cudnn" if cudnn and cudnn_attends(g.num_heads, g.head_dim) else None,
+        passes=kernel_passes() if by_kernels else "none",
     )
 
 

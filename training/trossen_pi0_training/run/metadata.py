@@ -35,7 +35,7 @@ _MAY_CHANGE = frozenset(
         *("exp_name", "weights", "num_train_steps", "log_interval", "save_interval"),
         *("keep_period", "assets_base", "checkpoint_base", "tokenizer_file", "overwrite"),
         *("resume", "wandb", "project_name", "loader", "validation", "micro_batch", "remat"),
-        "fsdp_devices",
+        *("kernels", "fsdp_devices"),
     }
 )
 """Fields that do not change what a step does, but for rounding."""

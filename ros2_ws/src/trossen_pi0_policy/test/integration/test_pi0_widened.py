@@ -13,13 +13,8 @@ from flax.traverse_util import flatten_dict
 from trossen_pi0_policy.pi0.config import LoraConfig, get_config
 from trossen_pi0_policy.pi0.gelu import gelu
 from trossen_pi0_policy.pi0.parameters import random_parameters
-from trossen_pi0_policy.pi0.widened import (
-    fill,
-    narrow,
-    widen,
-    widened_feed_forward,
-    widened_product,
-)
+from trossen_pi0_policy.pi0.widened import fill, narrow, widen
+from trossen_pi0_policy.pi0.widened_steps import adapted, feed_forward, with_inner, without_inner
 
 
 def drawn(*shapes):
@@ -37,7 +32,7 @@ def test_a_product_and_its_gradients_are_those_of_the_sum(outputs):
     wide = jnp.concatenate([w, b] if outputs >= 8 else [w, a], axis=0 if outputs >= 8 else 1)
 
     def ours(x, a, b):
-        return widened_product(x, wide, a, b)
+        return adapted("none", x, wide, a, b)
 
     def plain(x, a, b):
         return x @ w + (x @ a) @ b
@@ -60,8 +55,9 @@ def test_a_feed_forward_layer_and_its_gradients_are_those_of_its_parts():
     def ours(x, a, b, down_a, down_b):
         wide = jnp.concatenate([down, jax.lax.stop_gradient(down_a)], axis=1)
         side_by_side = jnp.concatenate([a[0], a[1]], axis=1)
-        gate_up = (gate, up, side_by_side, b)
-        return widened_feed_forward("middle", x, gate_up, (wide, down_a, down_b))
+        inputs: Any = with_inner("none", x, side_by_side)
+        both = feed_forward("none", "middle", *inputs, (gate, up, b), (wide, down_a))
+        return without_inner("none", both, down_b)
 
     def plain(x, a, b, down_a, down_b):
         g, u = (x @ w[i] + (x @ a[i]) @ b[i] for i in (0, 1))

@@ -16,11 +16,20 @@ from trossen_pi0_policy.pi0.attention import (
     Fused,
     FusedAttention,
     Rope,
-    apply_rope,
     attend,
 )
 from trossen_pi0_policy.pi0.config import ExpertConfig
-from trossen_pi0_policy.pi0.widened import HALVES, widened_feed_forward, widened_product
+from trossen_pi0_policy.pi0.kernels import Passes
+from trossen_pi0_policy.pi0.widened import HALVES
+from trossen_pi0_policy.pi0.widened_steps import (
+    adapted,
+    feed_forward,
+    normalised,
+    rotated,
+    wide_product,
+    with_inner,
+    without_inner,
+)
 
 Initializer = Callable[..., jax.Array]
 Cache = tuple[jax.Array, jax.Array]
@@ -100,11 +109,13 @@ class Projection(nn.Module):
         shape: (inputs, outputs).
         adapter: of the weight, where it has one.
         widened: weight and adapter are given as ``widened`` arranges them.
+        passes: of a widened weight, see ``widened_steps``.
     """
 
     shape: tuple[int, int]
     adapter: Adapter | None = None
     widened: bool = False
+    passes: Passes = "none"
 
     def setup(self) -> None:
         """Names the parameters."""
@@ -117,7 +128,7 @@ class Projection(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Multiplies; shape (..., inputs) to (..., outputs)."""
         if self.widened:
-            return widened_product(x, *self.given("kernel", "a", "b"))
+            return adapted(self.passes, x, *self.given("kernel", "a", "b"))
         if self.adapter is None:
             return x @ self.kernel.astype(x.dtype)
         return adapted_product(x, self.kernel, *self.adapter.join(self.factors))
@@ -143,35 +154,46 @@ class ExpertLayer(nn.Module):
         adaptive: π0.5's norms.
         steps: see ``RmsNorm``.
         widened: see ``Projection``.
+        passes: likewise.
     """
 
     config: ExpertConfig
     adaptive: bool = False
     steps: int = 0
     widened: bool = False
+    passes: Passes = "none"
 
     def setup(self) -> None:
         """Names the parameters."""
         c, adapter = self.config, adapters(self.config)
         attended = c.num_heads * c.head_dim
         self.attention_norm = RmsNorm(self.adaptive, self.steps)
-        self.qkv = Projection((c.width, c.qkv_dim), adapter.get("qkv"), self.widened)
-        self.out = Projection((attended, c.width), adapter.get("out"), self.widened)
+        how = self.widened, self.passes
+        self.qkv = Projection((c.width, c.qkv_dim), adapter.get("qkv"), *how)
+        self.out = Projection((attended, c.width), adapter.get("out"), *how)
         self.mlp_norm = RmsNorm(self.adaptive, self.steps)
-        self.gate_up = Projection((c.width, 2 * c.mlp_dim), adapter.get("gate_up"), self.widened)
-        self.down = Projection((c.mlp_dim, c.width), adapter.get("down"), self.widened)
+        self.gate_up = Projection((c.width, 2 * c.mlp_dim), adapter.get("gate_up"), *how)
+        self.down = Projection((c.mlp_dim, c.width), adapter.get("down"), *how)
 
     def project(
         self, x: jax.Array, rope: Rope, condition: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
-        """Queries (scaled), keys and values by head, rotated, and the gate of the residual."""
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None, jax.Array]:
+        """Queries (scaled), keys and values by head, rotated; gate and input of the residual."""
         c = self.config
-        normed, gate = self.attention_norm(x, condition)
-        heads = self.qkv(normed).reshape(*x.shape[:2], -1, c.head_dim)
-        q, k, v = jnp.split(heads, [c.num_heads, c.num_heads + c.num_kv_heads], axis=2)
-        q = apply_rope(q, rope) * jnp.asarray(c.head_dim**-0.5, x.dtype)
-        q, k, v = (checkpoint_name(y, f"{self.name}_qkv") for y in (q, apply_rope(k, rope), v))
-        return q, k, v, gate
+        gate = None
+        if self.widened and not self.adaptive:
+            weight, a, b = self.qkv.given("kernel", "a", "b")
+            scale = self._scale(self.attention_norm)
+            made: Any = normalised(self.passes, "", x, None, scale, a)
+            x, *wide = made
+            heads: Any = wide_product(*wide, weight, b)
+        else:
+            normed, gate = self.attention_norm(x, condition)
+            heads = self.qkv(normed)
+        heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
+        turned: Any = rotated(self.passes, (c.num_heads, c.num_kv_heads), heads, rope)
+        q, k, v = (checkpoint_name(y, f"{self.name}_qkv") for y in turned)
+        return q, k, v, gate, x
 
     def attend(
         self, queries: jax.Array, parts: list[tuple[jax.Array, jax.Array, jax.Array]]
@@ -188,17 +210,36 @@ class ExpertLayer(nn.Module):
         condition: jax.Array | None,
     ) -> jax.Array:
         """Residual of the attention, then the feed-forward layer (GeGLU) with its own."""
-        x = checkpoint_name(add_gated(x, self.out(attended), gate), f"{self.name}_between")
+        out = self.out(attended)
+        if self.widened and not self.adaptive:
+            a, scale = self.gate_up.given("a")[0], self._scale(self.mlp_norm)
+            name = f"{self.name}_between"
+            made: Any = normalised(self.passes, name, x, out, scale, a)
+            x, *wide = made
+            return self._widened_feed_forward(wide, x)
+        x = checkpoint_name(add_gated(x, out, gate), f"{self.name}_between")
         normed, gate = self.mlp_norm(x, condition)
         return add_gated(x, self._feed_forward(normed), gate)
 
     def _feed_forward(self, x: jax.Array) -> jax.Array:
-        middle = f"{self.name}_middle"
         if self.widened:
-            gate_up = self.gate_up.given(*HALVES, "a", "b")
-            return widened_feed_forward(middle, x, gate_up, self.down.given("kernel", "a", "b"))
+            wide: Any = with_inner(self.passes, x, *self.gate_up.given("a"))
+            return self._widened_feed_forward(wide, None)
+        middle = f"{self.name}_middle"
         gate, up = (checkpoint_name(h, middle) for h in self.gate_up.halves(x))
         return self.down(nn.gelu(gate) * up)
+
+    def _widened_feed_forward(
+        self, wide: Sequence[jax.Array], residual: jax.Array | None
+    ) -> jax.Array:
+        weight, a, b = self.down.given("kernel", "a", "b")
+        gate_up, middle = self.gate_up.given(*HALVES, "b"), f"{self.name}_middle"
+        both = feed_forward(self.passes, middle, *wide, gate_up, (weight, a))
+        return without_inner(self.passes, both, b, residual)
+
+    def _scale(self, norm: RmsNorm) -> jax.Array:
+        parameters: Any = norm.variables["params"]
+        return parameters["scale"]
 
     def prefill(
         self, x: jax.Array, rope: Rope, bias: jax.Array, *, interpret: bool
@@ -214,7 +255,7 @@ class ExpertLayer(nn.Module):
         Returns:
             the tokens, and their keys and values.
         """
-        q, k, v, gate = self.project(x, rope, None)
+        q, k, v, gate, x = self.project(x, rope, None)
         attended = kernels.attend_prefix(q, k[:, :, 0], v[:, :, 0], bias, interpret=interpret)
         return self.finish(x, attended, gate, None), (k, v)
 
@@ -271,6 +312,7 @@ class Block(nn.Module):
         steps: see ``RmsNorm``.
         fused: how language tokens attend to each other where ``lengths`` are given.
         widened: see ``Projection``.
+        passes: of the language expert, see ``Projection``; the action expert has few tokens.
     """
 
     configs: tuple[ExpertConfig, ExpertConfig]
@@ -278,10 +320,12 @@ class Block(nn.Module):
     steps: int = 0
     fused: Fused = "xla"
     widened: bool = False
+    passes: Passes = "none"
 
     def setup(self) -> None:
         """Names the parameters."""
-        self.language = ExpertLayer(self.configs[0], widened=self.widened)
+        language = self.configs[0]
+        self.language = ExpertLayer(language, widened=self.widened, passes=self.passes)
         self.action = ExpertLayer(self.configs[1], self.adaptive, self.steps, self.widened)
 
     def __call__(
@@ -319,11 +363,11 @@ class Block(nn.Module):
                 rope = ropes[i]
                 assert rope is not None
                 projected[i] = experts[i].project(x, rope, conditions[i])
-        seen = [(k, v) for _, k, v, _ in projected.values()]
+        seen = [(k, v) for _, k, v, *_ in projected.values()]
         if cache is not None:
             seen = [cache, *seen]
         out: list[jax.Array | None] = [None, None]
-        for i, (q, _, _, gate) in projected.items():
+        for i, (q, _, _, gate, x) in projected.items():
             if i == 0 and last:
                 continue
             if i == 0 and lengths is not None:
@@ -333,8 +377,6 @@ class Block(nn.Module):
             else:
                 visible = [(k, v, m) for (k, v), m in zip(seen, masks[i], strict=False)]
                 attended = experts[i].attend(q, visible)
-            x = tokens[i]
-            assert x is not None
             out[i] = experts[i].finish(x, attended, gate, conditions[i])
-        _, k, v, _ = next(iter(projected.values()))
+        _, k, v, *_ = next(iter(projected.values()))
         return (out[0], out[1]), (k, v)

@@ -24,6 +24,7 @@ from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.flow import embed_time, embedded_steps, flow_times
 from trossen_pi0_policy.pi0.gemma import Block, Cache, RmsNorm, Tokens
 from trossen_pi0_policy.pi0.guidance import guided_velocity, prefix_weights
+from trossen_pi0_policy.pi0.kernels import Passes
 from trossen_pi0_policy.pi0.siglip import VisionTower
 from trossen_pi0_policy.pi0.stack import KEPT_ACTIVATIONS, run_layers
 
@@ -85,6 +86,7 @@ class Pi0(nn.Module):
             for their adapters, and given as ``widened`` arranges them. None: whatever is trained.
         fused: how language tokens attend in training; None: by products with a float32 softmax
             between them.
+        passes: see ``widened_steps``, for layers that are widened.
     """
 
     config: Pi0Config
@@ -96,13 +98,15 @@ class Pi0(nn.Module):
     kept_tower: Literal["none", "some", "all"] | None = None
     kept_layers: int | None = None
     fused: Fused | None = None
+    passes: Passes = "none"
 
     def setup(self) -> None:
         """Names the parameters."""
         c, serving = self.config, bool(self.serving_steps)
         kept = KEPT_ACTIVATIONS[self.kept]
         tower = c.vision, c.image_size, c.language.width, self.dtype, not serving, self.cudnn
-        self.vision = VisionTower(*tower, KEPT_ACTIVATIONS[self.kept_tower or self.kept])
+        of_tower = KEPT_ACTIVATIONS[self.kept_tower or self.kept]
+        self.vision = VisionTower(*tower, of_tower, self.passes)
         self.embedding = self.param(
             "embedding", nn.initializers.normal(), (c.vocab_size, c.language.width)
         )
@@ -195,7 +199,8 @@ class Pi0(nn.Module):
             assert out is not None
             return out
         experts = c.language, c.action
-        block = Block(experts, c.pi05, fused=self.fused or "xla", widened=True, parent=None)
+        how: dict[str, Any] = {"fused": self.fused or "xla", "passes": self.passes}
+        block = Block(experts, c.pi05, widened=True, **how, parent=None)
         rest = c.language.depth - 1
         whole = rest if self.kept == "all" else min(self.kept_layers, rest)
         # The last ones first: what is kept of them is needed for the shortest time.

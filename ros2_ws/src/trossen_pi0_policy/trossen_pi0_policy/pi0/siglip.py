@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -10,9 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.attention import FusedAttention
 from trossen_pi0_policy.pi0.config import STEM_GROUP, VisionConfig
 from trossen_pi0_policy.pi0.gelu import gelu
+from trossen_pi0_policy.pi0.kernels import Passes
 
 _xavier = nn.initializers.xavier_uniform()
 _EPSILON = 1e-6
@@ -59,28 +62,66 @@ def _join(_: None, parts: tuple[jax.Array, ...]) -> tuple[jax.Array]:
 _thirds.defvjp(lambda x: (_thirds(x), None), _join)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def gelu_product(passes: Passes, x: jax.Array, bias: jax.Array, kernel: jax.Array) -> jax.Array:
+    """``gelu(x + bias) @ kernel`` by kernels that make a pass each, also of the gradient.
+
+    Args:
+        passes: which; not ``none``.
+        x: shape (pictures, tokens, inputs).
+        bias: shape (inputs,).
+        kernel: shape (inputs, outputs).
+    """
+    return _gelu_product(passes, x, bias, kernel)[0]
+
+
+def _gelu_product(
+    passes: Passes, x: jax.Array, bias: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, Any]:
+    rows = x.reshape(-1, x.shape[-1])
+    interpret = passes == "interpret"
+    value = kernels.bias_gelu(rows, bias.astype(x.dtype), interpret=interpret)
+    y = value @ kernel.astype(x.dtype)
+    return y.reshape(*x.shape[:-1], -1), (x, bias, kernel)
+
+
+def _gelu_product_backward(passes: Passes, saved: Any, dy: jax.Array) -> tuple[jax.Array, ...]:
+    x, bias, kernel = saved
+    rows, d_rows = (part.reshape(-1, part.shape[-1]) for part in (x, dy))
+    d_value = d_rows @ kernel.astype(x.dtype).T
+    given = d_value, rows, bias.astype(x.dtype)
+    dx, value, d_bias = kernels.bias_gelu_gradient(*given, interpret=passes == "interpret")
+    d_kernel = (value.T @ d_rows).astype(kernel.dtype)
+    return dx.reshape(x.shape), d_bias.astype(bias.dtype), d_kernel
+
+
+gelu_product.defvjp(_gelu_product, _gelu_product_backward)
+
+
 class VisionBlock(nn.Module):
     """One layer.
 
     Attributes:
         config: sizes; ``mlp_dim`` may be padded with columns of zeros.
         cudnn: attend to many tokens by cuDNN's fused kernel, on GPUs, in half precision.
+        passes: who makes the GELU in training.
     """
 
     config: VisionConfig
     cudnn: bool = False
+    passes: Passes = "none"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Tokens of all pictures, shape (pictures, tokens, width)."""
         c = self.config
-        kernels = {
+        shapes = {
             "qkv": (c.width, 3 * c.width),
             "out": (c.width, c.width),
             "up": (c.width, c.mlp_dim),
             "down": (c.mlp_dim, c.width),
         }
-        kernel = {name: self.param(name, _xavier, shape) for name, shape in kernels.items()}
+        kernel = {name: self.param(name, _xavier, shape) for name, shape in shapes.items()}
         sizes = vector_sizes(c)
         vectors = self.param("vectors", _init_vectors(sizes), (sum(sizes.values()),))
         vector, begin = {}, 0
@@ -96,6 +137,10 @@ class VisionBlock(nn.Module):
         attended = self._attend(qkv)
         x = x + dense(attended, "out")
         y = _layer_norm(x, vector["norm2_scale"], vector["norm2_bias"])
+        if self.passes != "none" and kernels.gelu_fits(y.size // c.width):
+            product = checkpoint_name(y @ kernel["up"].astype(y.dtype), "vision_middle")
+            made: Any = gelu_product(self.passes, product, vector["up_bias"], kernel["down"])
+            return x + (made + vector["down_bias"].astype(x.dtype))
         middle = checkpoint_name(dense(y, "up"), "vision_middle")
         return x + dense(gelu(middle), "down")
 
@@ -164,6 +209,7 @@ class VisionTower(nn.Module):
         stacked: the layers' parameters are stacked and run in a loop, else they stand alone.
         cudnn: see ``VisionBlock``.
         kept: names of the activations of stacked layers that are kept for the backward pass.
+        passes: see ``VisionBlock``, of stacked layers.
     """
 
     config: VisionConfig
@@ -173,6 +219,7 @@ class VisionTower(nn.Module):
     stacked: bool
     cudnn: bool = False
     kept: tuple[str, ...] = ()
+    passes: Passes = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -204,7 +251,7 @@ class VisionTower(nn.Module):
                 split_rngs={"params": True},
                 length=c.depth,
             )
-            x, _ = scanned(block(c, self.cudnn, name="blocks"), x, None)
+            x, _ = scanned(block(c, self.cudnn, self.passes, name="blocks"), x, None)
         else:
             for layer in range(c.depth):
                 x = VisionBlock(c, self.cudnn, name=f"block_{layer}")(x)

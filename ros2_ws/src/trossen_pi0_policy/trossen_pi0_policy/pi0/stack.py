@@ -11,7 +11,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from trossen_pi0_policy.pi0.config import Pi0Config
 from trossen_pi0_policy.pi0.gemma import Block, Tokens
-from trossen_pi0_policy.pi0.widened import INNER, joined_adapters
+from trossen_pi0_policy.pi0.widened import joined_adapters
+from trossen_pi0_policy.pi0.widened_steps import INNER
 
 _ACTION = tuple(f"action_{name}" for name in ("qkv", "weights", "attended", "between", "middle"))
 _SMALL = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,10 @@ try:
     plgpu: Any = triton
 except ImportError:  # a JAX without this backend
     plgpu = None
+
+Passes = Literal["none", "triton", "mosaic", "interpret"]
+"""By which kernels the passes of a training are made: none, those for GPUs, with those for Hopper
+GPUs besides, or without a GPU."""
 
 DEPTH = 64
 """Columns of the rows that are multiplied at a time."""

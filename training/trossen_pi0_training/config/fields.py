@@ -227,7 +227,7 @@ class TrainConfig:
     batch_size: int = 32
     micro_batch: int | None = None
     remat: Literal["auto", "none", "some", "all"] = "auto"
-    kernels: Literal["auto", "none"] = "none"
+    kernels: Literal["auto", "none"] = "auto"
     fsdp_devices: int = 1
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     augment: Literal["openpi", "colours", "none"] = "openpi"

@@ -43,12 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=["auto"],
         help="auto, or EXAMPLES:KEPT[:LAYERS[:TOWER]] such as 4:all, 8:some:2 or 8:some:17:none",
     )
+    parser.add_argument("--kernels", choices=["auto", "none"], default="auto")
     options = parser.parse_args(argv)
     sys.stdout.write(
         "| batch | at once | kept | samples/s | memory |\n| --- | --- | --- | --- | --- |\n"
     )
     for size in options.batch_size:
-        config = replace(find_config(options.config), batch_size=size)
+        config = find_config(options.config)
+        config = replace(config, batch_size=size, kernels=options.kernels)
         for text in options.plan:
             timed = TimedStep(config, text)
             timed.run(_WARM_UP)

@@ -34,14 +34,10 @@ class Memory:
 
 
 class Warp32:
-    """What ``ptx.Thread`` emits, done for the 32 threads of a warp.
+    """What ``ptx.Thread`` emits, done for the 32 threads of a warp."""
 
-    What has been fetched is there when it has been waited for, not before.
-    """
-
-    def __init__(self, memory: Memory, shared: Memory, block: tuple[int, int], warp: int) -> None:
-        self._memory, self._shared, self._block, self._warp = memory, shared, block, warp
-        self._groups: list[list[tuple[np.ndarray, np.ndarray]]] = [[]]
+    def __init__(self, memory: Memory, block: tuple[int, int], warp: int) -> None:
+        self._memory, self._block, self._warp = memory, block, warp
 
     def int32(self, number):
         return np.full(32, number, np.int64)
@@ -132,32 +128,14 @@ class Warp32:
     def address(self, array):
         return self.int32(self._memory.begins[array])
 
-    def shared_address(self, array):
-        return self.int32(self._shared.begins[array])
-
     def store(self, address, values):
         numbers = np.stack(values, axis=1)
         for at, mine in zip(address, numbers, strict=True):
             self._memory.at(at, 16)[:] = np.ascontiguousarray(mine).view(np.uint8)
 
-    def fetch(self, to, source, *, shared_by_warps=False):
+    def load(self, address, *, shared_by_warps=False):
         del shared_by_warps
-        self._groups[-1].append((to, source))
-
-    def end_fetches(self):
-        self._groups.append([])
-
-    def await_fetches(self, younger):
-        assert not self._groups[-1], "a group that was not ended"
-        begun = self._groups[:-1]
-        for group in begun[: len(begun) - younger]:
-            for pair in group:
-                for to, source in zip(*pair, strict=True):
-                    self._shared.at(to, 16)[:] = self._memory.at(source, 16)
-        self._groups = [*begun[len(begun) - younger :], []]
-
-    def take(self, address):
-        words = np.stack([self._shared.at(at, 16).view(np.uint32) for at in address])
+        words = np.stack([self._memory.at(at, 16).view(np.uint32) for at in address])
         return list(words.T.copy())
 
 
@@ -199,10 +177,9 @@ def test_warps_make_all_gradients(rows, steps):
     memory = Memory(*given[:3], held, *made)
     for x in range(columns // 256):
         for y in range(chunks):
-            shared = Memory(np.full(geglu.shared_bytes(), 0xFF, np.uint8))
             for warp in range(4):
-                thread = Warp32(memory, shared, (x, y), warp)
-                geglu.Warp(thread, [*range(7), 0], rows, columns, steps).run()
+                thread = Warp32(memory, (x, y), warp)
+                geglu.Warp(thread, range(7), rows, columns, steps).run()
     sums = made[2].sum(axis=0)
     wanted = exact(*given)
     for found, right in zip((made[0], made[1], sums[:2], sums[2].T), wanted, strict=True):

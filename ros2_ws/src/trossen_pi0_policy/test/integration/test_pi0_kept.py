@@ -156,11 +156,8 @@ def test_no_kernel_runs_twice_where_all_is_kept(passes):
     counts = Counter(kernels_needed(jax.make_jaxpr(jax.grad(loss))(tree).jaxpr))
     # Norms and rotations of two layers, of the last one those before the attention alone.
     expected = {
-        "add_measure": 3,
-        "normalise_widen": 3,
         "norm_gradient_measure": 3,
         "norm_gradient": 3,
-        "widen": 2,
         "narrow": 2,
         "rotate_back": 2,
     }

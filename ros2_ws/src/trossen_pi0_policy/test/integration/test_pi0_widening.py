@@ -129,21 +129,6 @@ def test_there_may_be_as_many_rows_as_columns():
     same_by_kernels(lambda passes, *given: normalised(passes, "between", *given), x, y, scale, a)
 
 
-def test_half_precision_is_rounded_once():
-    """Rows are those of exact arithmetic, rounded; products are those of the rounded rows."""
-    x, y, a = (part.astype(jnp.bfloat16) for part in drawn((48, WIDTH), (48, WIDTH), (WIDTH, 32)))
-    scale = jnp.linspace(-0.5, 0.5, WIDTH)
-    total, wide, inner = kernels.add_normalise_widen(x, y, scale, a, interpret=True)
-    exact = np.asarray(total, np.float64)
-    exact /= np.sqrt(np.mean(np.square(exact), axis=1, keepdims=True) + 1e-6)
-    normed = wide[:, :WIDTH]
-    np.testing.assert_array_equal(total, x + y)
-    np.testing.assert_allclose(normed, exact * (1.0 + np.asarray(scale)), rtol=2.0**-8)
-    right = np.asarray(normed, np.float64) @ np.asarray(a, np.float64)
-    np.testing.assert_allclose(inner, right, rtol=2.0**-8, atol=1e-6)
-    np.testing.assert_array_equal(wide[:, WIDTH:], inner)
-
-
 @pytest.mark.parametrize("columns", [128, 300])
 def test_the_tower_s_gelu(columns):
     x, bias, kernel = drawn((2, 64, columns), (columns,), (columns, 48))

@@ -24,6 +24,8 @@ from trossen_pi0_policy.pi0.kernels import Passes
 
 Given = tuple[jax.Array, ...]
 
+_LARGE = 64  # rank, from which on the compiler's own passes are the faster ones
+
 INNER = "adapter_inner"
 """Name of ``inner`` for what is kept for the backward pass."""
 
@@ -162,16 +164,11 @@ def rotated(
 def _normalised(
     passes: Passes, name: str, x: jax.Array, y: jax.Array | None, scale: jax.Array, a: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Any]:
-    if _by_kernel(passes, x, a.shape[1]):
-        given = _flat(x), None if y is None else _flat(y), scale, a
-        made = kernels.add_normalise_widen(*given, interpret=passes == "interpret")
-        total, wide, inner = (part.reshape(*x.shape[:-1], -1) for part in made)
-    else:
-        total = x if y is None else x + y
-        normed = _norm(total, scale)
-        inner = normed @ a
-        wide = beside(normed, inner)
-    total = x if y is None else checkpoint_name(total, name)
+    del passes
+    total = x if y is None else checkpoint_name(x + y, name)
+    normed = _norm(total, scale)
+    inner = normed @ a
+    wide = beside(normed, inner)
     inner = checkpoint_name(inner, INNER)
     return (total, wide, inner), (total, scale, a, inner, y is None)
 
@@ -182,7 +179,7 @@ def _normalised_backward(
     del name
     (total, scale, a, inner, is_alone), (d_total, d_wide, _) = saved, gradients
     width = total.shape[-1]
-    if _by_kernel(passes, total, a.shape[1]):
+    if _by_kernel(passes, total, a.shape[1]) and a.shape[1] <= _LARGE:
         made = kernels.normalise_widen_gradient(
             *(_flat(total), scale, a, _flat(inner), _flat(d_total), _flat(d_wide)),
             interpret=passes == "interpret",
@@ -199,7 +196,8 @@ def _normalised_backward(
 def _with_inner(
     passes: Passes, x: jax.Array, a: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], Any]:
-    wide, inner = _widen(passes, x, a)
+    del passes
+    wide, inner = _widen(x, a)
     return (wide, checkpoint_name(inner, INNER)), (x, a)
 
 
@@ -240,8 +238,9 @@ def _without_inner(
 
 
 def _without_inner_backward(passes: Passes, saved: Any, dy: jax.Array) -> tuple[Any, ...]:
+    del passes
     inner, b, is_alone = saved
-    dx, db = _at_once(_widen(passes, dy, b, transposed=True)[0], _outer(inner, dy))
+    dx, db = _at_once(_widen(dy, b.T)[0], _outer(inner, dy))
     return dx, db, None if is_alone else dy
 
 
@@ -322,16 +321,8 @@ rotated.defvjp(_rotated, _rotated_backward)
 # Passes -----------------------------------------------------------------------------------------
 
 
-def _widen(
-    passes: Passes, x: jax.Array, a: jax.Array, *, transposed: bool = False
-) -> tuple[jax.Array, jax.Array]:
-    rank = a.shape[0 if transposed else 1]
-    if _by_kernel(passes, x, rank):
-        interpret = passes == "interpret"
-        made = kernels.widen(_flat(x), a, transposed=transposed, interpret=interpret)
-        wide, inner = (part.reshape(*x.shape[:-1], -1) for part in made)
-        return wide, inner
-    inner = x @ (a.T if transposed else a)
+def _widen(x: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    inner = x @ a
     return beside(x, inner), inner
 
 

@@ -31,12 +31,10 @@ from trossen_pi0_policy.pi0.kernels.tables import (
     rms_normalise,
 )
 from trossen_pi0_policy.pi0.kernels.widening import (
-    add_normalise_widen,
     narrow,
     normalise_widen_gradient,
     rotate_back,
     rotation_fits,
-    widen,
     widening_fits,
 )
 
@@ -46,7 +44,6 @@ __all__ = [
     "Passes",
     "Tables",
     "add_normalise",
-    "add_normalise_widen",
     "attend_cached",
     "attend_prefix",
     "available",
@@ -68,6 +65,5 @@ __all__ = [
     "rms_normalise",
     "rotate_back",
     "rotation_fits",
-    "widen",
     "widening_fits",
 ]

@@ -37,11 +37,9 @@ _LANES = 32
 _WARPS = 4  # of a block, side by side
 _STRIP = 8 * _COLUMNS  # columns of a warp
 _AT = (0, 1, 8, 9)  # rows of a thread, from twice its number in its group
-_STAGES = 3  # of rows on their way, and in use
-_BLOCKS = 256  # two for each multiprocessor of an H100 or H200
-
-_PIECE = _LANES * 16  # bytes that a warp fetches by one instruction
-_STAGE = (3 * len(_AT) + 3) * _PIECE
+_BLOCKS = 512  # four for each multiprocessor of an H100 or H200, two at a time
+_PIECE = _LANES * 16  # bytes that a warp loads by one instruction
+_WORDS = 4  # of a thread by such an instruction
 
 _SCALE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715
 _EXPONENT = -2.0 * _SCALE * math.log2(math.e)
@@ -96,11 +94,6 @@ def fragments(parts: jax.Array) -> jax.Array:
     return split.transpose(1, 0, 6, 3, 2, 5, 4).reshape(-1, len(parts), _LANES, 8)
 
 
-def shared_bytes() -> int:
-    """Of the memory that a block shares."""
-    return _WARPS * _STAGES * _STAGE
-
-
 @functools.cache
 def _built(rows: int, columns: int) -> Any:
     """The kernel for these sizes."""
@@ -121,7 +114,6 @@ def _built(rows: int, columns: int) -> Any:
         threads=_WARPS * _LANES,
         given=(wide, wide, wide, narrow),
         made=(wide, wide, sums),
-        shared_bytes=shared_bytes(),
     )
 
 
@@ -140,8 +132,7 @@ class Warp:
         """
         self._t = t = thread
         self._columns, self._row = columns, 2 * columns  # bytes
-        *given, memory = arrays
-        addresses = [t.address(array) for array in given]
+        addresses = [t.address(array) for array in arrays]
         self._wide, self._narrow = addresses[:3], addresses[3]
         self._gradients, self._sums = addresses[4:6], addresses[6]
         number, (strip, self._chunk) = t.index(), t.block()
@@ -150,8 +141,6 @@ class Warp:
         self._strip = t.sum(t.times(strip, _WARPS * _STRIP), t.times(warp, _STRIP))
         self._first = t.times(self._chunk, steps)
         self._last = t.least(t.sum(self._first, t.int32(steps)), t.int32(rows // _ROWS))
-        own = t.sum(t.times(warp, _STAGES * _STAGE), t.times(self._lane, 16))
-        self._memory = t.sum(t.shared_address(memory), own)
 
     def run(self) -> None:
         """Goes down the rows of the chunk and writes the sums over them."""
@@ -160,62 +149,42 @@ class Warp:
         column = t.sum(self._strip, t.times(self._group, _COLUMNS))
         wide = t.sum(t.bytes(row, self._row), t.bytes(column, 2))
         narrow = t.sum(t.bytes(self._first, 3 * _PIECE), t.bytes(self._lane, 16))
-        ahead = [self._first, wide, narrow]
-        for stage in range(_STAGES - 1):
-            ahead = self._fetch(t.int32(stage * _STAGE), ahead)
         nothing = [t.number(0.0)] * (3 * _COLUMNS * 4)
-        begin = [wide, t.int32(0), t.int32((_STAGES - 1) * _STAGE), *ahead, *nothing]
-        self._write_sums(t.loop(self._first, self._last, begin, self._next)[6:])
+        begin = [self._first, wide, narrow, *self._load(wide, narrow), *nothing]
+        count = len(begin) - len(nothing)
+        self._write_sums(t.loop(self._first, self._last, begin, self._next)[count:])
 
     def _next(self, carried: list[Value]) -> list[Value]:
-        t, (wide, here, free, *rest) = self._t, carried
-        t.await_fetches(_STAGES - 2)
-        arrays, narrows = self._take(here)
-        ahead = self._fetch(free, rest[:3])
-        sums = self._step(wide, arrays, narrows, rest[3:])
-        behind, end = t.sum(here, t.int32(_STAGE)), t.int32(_STAGES * _STAGE)
-        following = t.if_less(behind, end, behind, t.int32(0))
-        return [t.sum(wide, t.int64(_ROWS * self._row)), following, here, *ahead, *sums]
-
-    def _fetch(self, stage: Value, ahead: Sequence[Value]) -> list[Value]:
-        """Begins to fetch what a step needs; behind the last step that one again."""
-        t, (step, wide, narrow) = self._t, ahead
-        to = t.sum(self._memory, stage)
-        sources = [
-            t.sum(array, wide, t.int64(at * self._row)) for array in self._wide for at in _AT
-        ]
-        for number, source in enumerate(sources):
-            t.fetch(t.sum(to, t.int32(number * _PIECE)), source)
-        for number in range(3):
-            source = t.sum(self._narrow, narrow, t.int64(number * _PIECE))
-            at = t.int32((len(sources) + number) * _PIECE)
-            t.fetch(t.sum(to, at), source, shared_by_warps=True)
-        t.end_fetches()
+        """Loads what the next step needs, behind the last one that again, and does this one."""
+        t, (step, wide, narrow, *rest) = self._t, carried
+        count = _WORDS * (3 * len(_AT) + 3)
+        words, sums = rest[:count], rest[count:]
         following = t.sum(step, t.int32(1))
-        by = (
-            t.if_less(following, self._last, t.int64(size), t.int64(0))
-            for size in (_ROWS * self._row, 3 * _PIECE)
-        )
-        return [following, *(t.sum(*pair) for pair in zip((wide, narrow), by, strict=True))]
+        ahead = [
+            t.sum(at, t.if_less(following, self._last, t.int64(size), t.int64(0)))
+            for at, size in ((wide, _ROWS * self._row), (narrow, 3 * _PIECE))
+        ]
+        loaded = self._load(*ahead)
+        return [following, *ahead, *loaded, *self._step(wide, words, sums)]
 
-    def _take(self, stage: Value) -> tuple[list[list[list[Value]]], list[list[Value]]]:
-        """Float32 numbers by wide array, row and column; words of the narrow ones."""
-        t, at = self._t, self._t.sum(self._memory, stage)
-        count = 3 * len(_AT)
-        words = [t.take(t.sum(at, t.int32(n * _PIECE))) for n in range(count + 3)]
-        rows = [[x for word in row for x in t.unpacked(word)] for row in words[:count]]
-        arrays = [rows[n : n + len(_AT)] for n in range(0, count, len(_AT))]
-        return arrays, words[count:]
+    def _load(self, wide: Value, narrow: Value) -> list[Value]:
+        """Words of a step."""
+        t = self._t
+        words: list[Value] = []
+        for array in self._wide:
+            for at in _AT:
+                words += t.load(t.sum(array, wide, t.int64(at * self._row)))
+        for number in range(3):
+            at = t.sum(self._narrow, narrow, t.int64(number * _PIECE))
+            words += t.load(at, shared_by_warps=True)
+        return words
 
-    def _step(
-        self,
-        wide: Value,
-        arrays: Sequence[Sequence[Sequence[Value]]],
-        narrows: Sequence[Sequence[Value]],
-        sums: Sequence[Value],
-    ) -> list[Value]:
+    def _step(self, wide: Value, words: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
         """Writes the gradients of sixteen rows and adds to the sums."""
         t = self._t
+        pieces = [words[n : n + _WORDS] for n in range(0, len(words), _WORDS)]
+        rows = [[x for word in piece for x in t.unpacked(word)] for piece in pieces[:-3]]
+        arrays = [rows[n : n + len(_AT)] for n in range(0, len(rows), len(_AT))]
         found = [
             [self._gradient(*given) for given in zip(*row, strict=True)]
             for row in zip(*arrays, strict=True)
@@ -223,10 +192,10 @@ class Warp:
         for number, address in enumerate(self._gradients):
             for at, row in zip(_AT, found, strict=True):
                 numbers = [x[number] for x in row]
-                words = [t.packed(*numbers[n : n + 2]) for n in range(0, _COLUMNS, 2)]
-                t.store(t.sum(address, wide, t.int64(at * self._row)), words)
+                pairs = [t.packed(*numbers[n : n + 2]) for n in range(0, _COLUMNS, 2)]
+                t.store(t.sum(address, wide, t.int64(at * self._row)), pairs)
         added: list[Value] = []
-        for number, a in enumerate(narrows):
+        for number, a in enumerate(pieces[-3:]):
             for column in range(_COLUMNS):
                 x = [row[column][number] for row in found]
                 b = [t.packed(*x[:2]), t.packed(*x[2:])]

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.experimental.mosaic.gpu as mosaic
-import jax.numpy as jnp
 from jax.experimental.mosaic.gpu import utils
 from jax.interpreters import mlir
 from jaxlib.mlir import ir
@@ -25,23 +24,20 @@ def make_kernel(
     threads: int,
     given: Sequence[jax.ShapeDtypeStruct],
     made: Sequence[jax.ShapeDtypeStruct],
-    shared_bytes: int,
 ) -> Callable[..., tuple[jax.Array, ...]]:
     """A kernel as a function of arrays.
 
     Args:
-        body: emits what a thread does; takes a ``Thread``, the arrays and the shared memory.
+        body: emits what a thread does; takes a ``Thread`` and the arrays.
         name: what profiles show.
         blocks: how many, by axis.
         threads: of a block, a multiple of 128.
         given: inputs.
         made: outputs.
-        shared_bytes: of the memory that a block shares.
     """
-    shared = jax.ShapeDtypeStruct((shared_bytes,), jnp.uint8)
 
     def emit(_: Any, *arrays: Any) -> None:
-        body(Thread(), *arrays)
+        body(Thread(), *arrays[:-1])  # the last one is shared memory, of which there is none
 
     with mlir.make_ir_context(), ir.Location.unknown():
         return mosaic.as_gpu_kernel(
@@ -50,7 +46,7 @@ def make_kernel(
             (threads, 1, 1),
             tuple(given),
             tuple(made),
-            shared,
+            (),
             module_name=name,
             kernel_name=name,
         )
@@ -59,8 +55,7 @@ def make_kernel(
 class Thread:
     """Emits what one thread does, at the insertion point of the surrounding MLIR context.
 
-    Addresses of global memory are 64 bits wide, those of shared memory 32. A word is two bfloat16
-    numbers in 32 bits, the first one low.
+    Addresses are 64 bits wide. A word is two bfloat16 numbers in 32 bits, the first one low.
     """
 
     def __init__(self) -> None:
@@ -199,40 +194,22 @@ class Thread:
         """Of an array in global memory."""
         return llvm.ptrtoint(self.i64, utils.memref_ptr(array))
 
-    def shared_address(self, array: Any) -> Value:
-        """Of an array in shared memory."""
-        return llvm.ptrtoint(self.i32, utils.memref_ptr(array))
-
     def store(self, address: Value, values: Sequence[Value]) -> None:
         """Four words or float32 numbers to global memory that nobody reads soon."""
         kind = "f" if values[0].type == self.f32 else "r"
         text = "st.global.cs.v4.b32 [$0], {$1,$2,$3,$4};"
         self._do(text, f"l,{','.join([kind] * 4)}", address, *values)
 
-    def fetch(self, to: Value, source: Value, *, shared_by_warps: bool = False) -> None:
-        """Begins to copy 16 bytes from global to shared memory, past the first-level cache.
+    def load(self, address: Value, *, shared_by_warps: bool = False) -> list[Value]:
+        """Four words of global memory that nobody writes meanwhile.
 
         Args:
-            to: address in shared memory.
-            source: in global memory.
-            shared_by_warps: others want the same: not past that cache.
+            address: where they begin.
+            shared_by_warps: others want the same: keep them in the first-level cache.
         """
-        through = "ca" if shared_by_warps else "cg"
-        self._do(f"cp.async.{through}.shared.global [$0], [$1], 16;", "r,l", to, source)
-
-    def end_fetches(self) -> None:
-        """Those begun since the last time are a group."""
-        self._do("cp.async.commit_group;", "")
-
-    def await_fetches(self, younger: int) -> None:
-        """Waits for all of this thread's groups but the youngest ones."""
-        self._do(f"cp.async.wait_group {younger};", "")
-
-    def take(self, address: Value) -> list[Value]:
-        """Four words from shared memory."""
-        text = "ld.shared.v4.b32 {$0,$1,$2,$3}, [$4];"
-        kinds = "=r,=r,=r,=r,r,~{memory}"
-        return self._several(text, [self.i32] * 4, kinds, address, effects=True)
+        kept = "" if shared_by_warps else ".L1::no_allocate"
+        text = f"ld.global.nc{kept}.v4.b32 {{$0,$1,$2,$3}}, [$4];"
+        return self._several(text, [self.i32] * 4, "=r,=r,=r,=r,l", address)
 
     # Emission -----------------------------------------------------------------------------------
 
@@ -240,10 +217,10 @@ class Thread:
         return llvm.inline_asm(kind, operands, text, constraints, has_side_effects=False)
 
     def _several(
-        self, text: str, kinds: list[Any], constraints: str, *operands: Value, effects: bool = False
+        self, text: str, kinds: list[Any], constraints: str, *operands: Value
     ) -> list[Value]:
         both = llvm.StructType.get_literal(kinds)
-        found: Any = llvm.inline_asm(both, operands, text, constraints, has_side_effects=effects)
+        found: Any = llvm.inline_asm(both, operands, text, constraints, has_side_effects=False)
         return [llvm.extractvalue(kind, found, [i]) for i, kind in enumerate(kinds)]
 
     def _do(self, text: str, constraints: str, *operands: Value) -> None:

@@ -1,9 +1,9 @@
-"""Norms, residual connections and adapters around the products of a training, in few passes.
+"""Gradients of norms, and what stands behind the adapters, of a training, in few passes.
 
-What a product with a widened weight takes, or gives the gradient of, is ``[x, x @ a]``: made here
-while ``x`` itself is made, so that nothing as wide as the residual stream is read or written on an
-adapter's account. A norm takes a pass over whole rows for its sums and then one by blocks, which
-finds what the first has read in the L2 cache. Blocks are high, as each reads the adapter again.
+What a product with a widened weight gives the gradient of is ``[x, x @ a]``; nothing as wide as the
+residual stream is read or written on the adapter's account. The gradient of a norm takes a pass
+over whole rows for its sums and then one by blocks, which finds what the first has read in the L2
+cache. (Before those products the compiler's own passes were measured to be the faster ones.)
 """
 
 from __future__ import annotations
@@ -30,23 +30,18 @@ class Tiling:
         rows: of a block, or the largest power of two that divides those there are.
         columns: taken at a time.
         warps: of a block.
-        stages: of ``columns`` on their way, where a block goes through all columns.
     """
 
     rows: int
     columns: int = 256
     warps: int = 4
-    stages: int = 1
 
 
 MEASURE = Tiling(rows=8)
-WIDEN = Tiling(rows=32, columns=128, warps=8, stages=3)
-WIDEN_MUCH = Tiling(rows=64, columns=64, warps=8, stages=3)
 NORM_GRADIENT = Tiling(rows=64, columns=128, warps=8)
 NARROW = Tiling(rows=64, columns=128, warps=8)
 ROTATE = Tiling(rows=16, warps=8)
 
-_MUCH = 64  # of rank: the adapter is then what blocks mostly read
 _LEAST, _WIDEST = 16, 256
 
 
@@ -54,42 +49,6 @@ def widening_fits(rows: int, width: int, *ranks: int) -> bool:
     """Whether the kernels take such sizes."""
     ranks_fit = all(rank % _LEAST == 0 for rank in ranks)
     return rows % _LEAST == 0 and width % _WIDEST == 0 and ranks_fit
-
-
-def add_normalise_widen(
-    x: jax.Array, y: jax.Array | None, scale: jax.Array, a: jax.Array, *, interpret: bool
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sum of a residual connection, and its RMS norm beside that norm's product with ``a``.
-
-    Args:
-        x: shape (rows, width).
-        y: likewise; None: there is nothing to add.
-        scale: of the norm, shape (width,).
-        a: shape (width, rank).
-        interpret: run without a GPU.
-
-    Returns:
-        ``x + y`` (or ``x``); ``[n, n @ a]``, shape (rows, width + rank); and ``n @ a``.
-    """
-    width = x.shape[1]
-    given = [x] if y is None else [x, y]
-
-    def kernel(*refs: Any) -> None:
-        read, (*total_refs, factor_ref) = refs[: len(given)], refs[len(given) :]
-        square: Any = 0.0
-        for here in _chunks(width, MEASURE.columns):
-            parts = [_float(ref[:, here]) for ref in read]
-            total = functools.reduce(jnp.add, parts).astype(x.dtype)
-            for ref in total_refs:
-                ref[:, here] = total
-            square += jnp.square(_float(total))
-        factor_ref[...] = _inverse_root(jnp.sum(square, axis=1), width)
-
-    made = [_like(x)] * (len(given) - 1) + [_by_row(x)]
-    run = _launcher("add_measure", MEASURE, x.shape[0], interpret=interpret)
-    *totals, factor = run(kernel, given, [], made)
-    total = totals[0] if totals else x
-    return total, *_widen(total, a, (factor, scale), transposed=False, interpret=interpret)
 
 
 def normalise_widen_gradient(
@@ -102,19 +61,19 @@ def normalise_widen_gradient(
     *,
     interpret: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Gradient of ``add_normalise_widen``, but for that of ``a``.
+    """Gradient of a residual connection, its RMS norm ``n`` and ``[n, n @ a]``.
 
     Args:
         total: what was normalised, shape (rows, width).
-        scale: as there.
-        a: as there.
-        inner: its last result.
-        d_total: gradient of its first result.
-        d_wide: of its second one.
+        scale: of the norm, shape (width,).
+        a: shape (width, rank).
+        inner: ``n @ a``.
+        d_total: gradient of ``total``.
+        d_wide: of ``[n, n @ a]``, shape (rows, width + rank).
         interpret: run without a GPU.
 
     Returns:
-        gradient of ``x``, which is that of ``y`` too; the normalised rows; and the last columns
+        gradient of what ``total`` is the sum of; the normalised rows; and the last columns
         of ``d_wide``.
     """
     (rows, width), rank = total.shape, a.shape[1]
@@ -166,67 +125,6 @@ def normalise_widen_gradient(
     given = [total, d_inner, d_total, d_wide, factor, share]
     dx, normed = run(kernel, given, [scale, a], [_like(total)] * 2)
     return dx, normed, d_inner
-
-
-def widen(
-    x: jax.Array, a: jax.Array, *, interpret: bool, transposed: bool = False
-) -> tuple[jax.Array, jax.Array]:
-    """``[x, x @ a]`` and ``x @ a``.
-
-    Args:
-        x: shape (rows, width).
-        a: shape (width, rank), or its transpose.
-        interpret: run without a GPU.
-        transposed: which of them.
-    """
-    wide, inner = _widen(x, a, None, transposed=transposed, interpret=interpret)
-    return wide, inner
-
-
-def _widen(
-    x: jax.Array,
-    a: jax.Array,
-    norm: tuple[jax.Array, jax.Array] | None,
-    *,
-    transposed: bool,
-    interpret: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """``norm``: factors of the rows, and the scale."""
-    (rows, width), rank = x.shape, a.shape[0 if transposed else 1]
-    tiling = WIDEN_MUCH if rank > _MUCH else WIDEN
-    given, whole = ([x], [a]) if norm is None else ([x, norm[0]], [a, norm[1]])
-
-    def kernel(*refs: Any) -> None:
-        x_ref, *factor_refs, a_ref = refs[: len(given) + 1]
-        *scale_refs, wide_ref, inner_ref = refs[len(given) + 1 :]
-
-        def body(i: Any, inner: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            here = pl.ds(i * tiling.columns, tiling.columns)
-            chunk = x_ref[:, here]
-            for factor_ref, scale_ref in zip(factor_refs, scale_refs, strict=True):
-                scaled = _float(chunk) * factor_ref[...][:, None] * _weight(scale_ref, here)
-                chunk = scaled.astype(x.dtype)
-            wide_ref[:, here] = chunk
-            found = []
-            for part, (at, n) in zip(inner, _powers(rank), strict=True):
-                there = pl.ds(at, n)
-                block = a_ref[there, here] if transposed else a_ref[here, there]
-                found.append(part + dot(chunk, block, transposed=transposed))
-            return tuple(found)
-
-        high = wide_ref.shape[0]
-        zeros = tuple(jnp.zeros((high, n), jnp.float32) for _, n in _powers(rank))
-        inner = jax.lax.fori_loop(0, width // tiling.columns, body, zeros)
-        for (at, n), part in zip(_powers(rank), inner, strict=True):
-            rounded = part.astype(x.dtype)
-            wide_ref[:, pl.ds(width + at, n)] = rounded
-            inner_ref[:, pl.ds(at, n)] = rounded
-
-    made = [jax.ShapeDtypeStruct((rows, n), x.dtype) for n in (width + rank, rank)]
-    name = "widen" if norm is None else "normalise_widen"
-    run = _launcher(name, tiling, rows, interpret=interpret, is_reversed=norm is not None)
-    wide, inner = run(kernel, given, whole, made)
-    return wide, inner
 
 
 def narrow(
@@ -384,7 +282,6 @@ def _launcher(
             list(made),
             interpret=interpret,
             warps=tiling.warps,
-            stages=tiling.stages,
         )
         return launched(*given, *whole)
 

@@ -187,8 +187,8 @@ class TrainConfig:
         micro_batch: examples per device whose gradients are taken at once; None: as the memory
             of the device allows; 0: all.
         remat: activations kept for the backward pass: ``auto``, ``none``, ``some`` or ``all``.
-        kernels: of this project's own in the step: ``auto``: those that run here, on one GPU with
-            LoRA; ``none``.
+        kernels: of this project's own in the step: ``auto``: those that run here, on one GPU;
+            ``none``.
         fsdp_devices: so many devices share the parameters.
         dtype: of the transformers' activations.
         augment: how pictures are changed: ``openpi``: as there, with a crop and a turn that move

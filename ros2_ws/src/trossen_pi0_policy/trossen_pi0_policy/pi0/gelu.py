@@ -7,7 +7,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-_SCALE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715
+SCALE, CUBE = math.sqrt(2.0 / math.pi), 0.044715
+EXPONENT = -2.0 * SCALE * math.log2(math.e)
+"""With ``u`` as of ``gelu_and_slope``: ``exp(-2 u)`` is two to this times ``x + CUBE x^3``."""
 
 
 @jax.custom_vjp
@@ -40,8 +42,8 @@ gelu.defvjp(lambda x: (gelu(x), x), _backward)
 
 
 def _argument(x: jax.Array) -> jax.Array:
-    return _SCALE * (x + _CUBE * x**3)
+    return SCALE * (x + CUBE * x**3)
 
 
 def _argument_slope(x: jax.Array) -> jax.Array:
-    return _SCALE * (1.0 + 3.0 * _CUBE * jnp.square(x))
+    return SCALE * (1.0 + 3.0 * CUBE * jnp.square(x))

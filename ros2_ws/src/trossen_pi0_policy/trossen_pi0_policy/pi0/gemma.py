@@ -12,12 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from trossen_pi0_policy.pi0 import kernels
 from trossen_pi0_policy.pi0.adapters import Adapter, adapted_halves, adapted_product, adapters
-from trossen_pi0_policy.pi0.attention import (
-    Fused,
-    FusedAttention,
-    Rope,
-    attend,
-)
+from trossen_pi0_policy.pi0.attention import Fused, FusedAttention, Rope, attend
 from trossen_pi0_policy.pi0.config import ExpertConfig
 from trossen_pi0_policy.pi0.kernels import Passes
 from trossen_pi0_policy.pi0.widened import HALVES
@@ -78,6 +73,11 @@ class RmsNorm(nn.Module):
             self._modulation(condition, 3 * x.shape[-1], x.dtype), 3, axis=-1
         )
         return (normed * (1 + scale) + shift).astype(x.dtype), gate
+
+    def given(self) -> jax.Array:
+        """The scale of one that is not adaptive, where the parameters are there."""
+        parameters: Any = self.variables["params"]
+        return parameters["scale"]
 
     @nn.compact
     def tables(self, step: jax.Array, width: int) -> kernels.Modulation:
@@ -183,7 +183,7 @@ class ExpertLayer(nn.Module):
         gate = None
         if self.widened and not self.adaptive:
             weight, a, b = self.qkv.given("kernel", "a", "b")
-            scale = self._scale(self.attention_norm)
+            scale = self.attention_norm.given()
             made: Any = normalised(self.passes, "", x, None, scale, a)
             x, *wide = made
             heads: Any = wide_product(*wide, weight, b)
@@ -210,14 +210,13 @@ class ExpertLayer(nn.Module):
         condition: jax.Array | None,
     ) -> jax.Array:
         """Residual of the attention, then the feed-forward layer (GeGLU) with its own."""
-        out = self.out(attended)
+        out, between = self.out(attended), f"{self.name}_between"
         if self.widened and not self.adaptive:
-            a, scale = self.gate_up.given("a")[0], self._scale(self.mlp_norm)
-            name = f"{self.name}_between"
-            made: Any = normalised(self.passes, name, x, out, scale, a)
+            (a,), scale = self.gate_up.given("a"), self.mlp_norm.given()
+            made: Any = normalised(self.passes, between, x, out, scale, a)
             x, *wide = made
             return self._widened_feed_forward(wide, x)
-        x = checkpoint_name(add_gated(x, out, gate), f"{self.name}_between")
+        x = checkpoint_name(add_gated(x, out, gate), between)
         normed, gate = self.mlp_norm(x, condition)
         return add_gated(x, self._feed_forward(normed), gate)
 
@@ -236,10 +235,6 @@ class ExpertLayer(nn.Module):
         gate_up, middle = self.gate_up.given(*HALVES, "b"), f"{self.name}_middle"
         both = feed_forward(self.passes, middle, *wide, gate_up, (weight, a))
         return without_inner(self.passes, both, b, residual)
-
-    def _scale(self, norm: RmsNorm) -> jax.Array:
-        parameters: Any = norm.variables["params"]
-        return parameters["scale"]
 
     def prefill(
         self, x: jax.Array, rope: Rope, bias: jax.Array, *, interpret: bool

@@ -86,7 +86,8 @@ class Pi0(nn.Module):
             for their adapters, and given as ``widened`` arranges them. None: whatever is trained.
         fused: how language tokens attend in training; None: by products with a float32 softmax
             between them.
-        passes: see ``widened_steps``, for layers that are widened.
+        passes: of the picture tower in training, and of layers that are widened, see ``siglip``
+            and ``widened_steps``.
     """
 
     config: Pi0Config

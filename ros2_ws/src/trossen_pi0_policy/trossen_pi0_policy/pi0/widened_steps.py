@@ -291,6 +291,7 @@ def _rotated(
 def _rotated_backward(
     passes: Passes, counts: tuple[int, int], rope: Rope, gradients: Given
 ) -> tuple[jax.Array, None]:
+    del counts
     q = gradients[0]
     rows = q.shape[0] * q.shape[1]
     tables = [_flat(x) for x in rope]
@@ -305,7 +306,6 @@ def _rotated_backward(
     cos, sin = rope
     back = cos, -sin
     queries = apply_rope(q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), back)
-    del counts
     return jnp.concatenate([queries, apply_rope(gradients[1], back), gradients[2]], axis=2), None
 
 

@@ -12,12 +12,13 @@ Written with Mosaic GPU, thread by thread; for Hopper GPUs and newer, in bfloat1
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from trossen_pi0_policy.pi0.gelu import CUBE, EXPONENT, SCALE
 
 try:
     from trossen_pi0_policy.pi0.kernels import ptx as _ptx
@@ -40,9 +41,6 @@ _AT = (0, 1, 8, 9)  # rows of a thread, from twice its number in its group
 _BLOCKS = 512  # four for each multiprocessor of an H100 or H200, two at a time
 _PIECE = _LANES * 16  # bytes that a warp loads by one instruction
 _WORDS = 4  # of a thread by such an instruction
-
-_SCALE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715
-_EXPONENT = -2.0 * _SCALE * math.log2(math.e)
 
 
 def has_geglu() -> bool:
@@ -125,7 +123,7 @@ class Warp:
     ) -> None:
         """Args:
         thread: a ``ptx.Thread``, which emits it.
-        arrays: inputs and outputs of the kernel, and the memory that the block shares.
+        arrays: inputs and outputs of the kernel.
         rows: of the wide arrays.
         columns: likewise.
         steps: of sixteen rows, of a block; no block has none.
@@ -207,10 +205,10 @@ class Warp:
         """Gradients of gate and up, and ``hidden``; by the sigmoid form of ``gelu.gelu``."""
         t = self._t
         square = t.mul(gate, gate)
-        exponent = t.mul(gate, t.fma(square, t.number(_EXPONENT * _CUBE), t.number(_EXPONENT)))
+        exponent = t.mul(gate, t.fma(square, t.number(EXPONENT * CUBE), t.number(EXPONENT)))
         share = t.reciprocal(t.add(t.number(1.0), t.exp2(exponent)))
         value = t.mul(gate, share)
-        bend = t.fma(square, t.number(6.0 * _SCALE * _CUBE), t.number(2.0 * _SCALE))
+        bend = t.fma(square, t.number(6.0 * SCALE * CUBE), t.number(2.0 * SCALE))
         slope = t.fma(t.mul(value, t.less(t.number(1.0), share)), bend, share)
         return t.mul(d_hidden, up, slope), t.mul(d_hidden, value), t.mul(value, up)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from trossen_pi0_policy.pi0.gelu import CUBE, EXPONENT, SCALE
 from trossen_pi0_policy.pi0.kernels.launching import launch, plgpu
 
 _ROWS, _COLUMNS = 64, 128
 _WARPS = 8
-
-_SCALE, _CUBE = math.sqrt(2.0 / math.pi), 0.044715
-_EXPONENT = -2.0 * _SCALE * math.log2(math.e)
 
 
 def gelu_fits(rows: int) -> bool:
@@ -35,9 +33,9 @@ def gated_gelu(gate: jax.Array, up: jax.Array, *, interpret: bool) -> jax.Array:
         value = (x * _share(x) * y).astype(gate.dtype)
         plgpu.store(out_ref.at[:, here], value, mask=there[None])
 
-    made = jax.ShapeDtypeStruct(gate.shape, gate.dtype)
-    run = _launcher(kernel, "gated_gelu", gate, [_by_rows(gate), _by_rows(up)], interpret=interpret)
-    return run(_by_rows(gate), made)(gate, up)
+    made = [jax.ShapeDtypeStruct(gate.shape, gate.dtype)]
+    (value,) = _launch(kernel, "gated_gelu", [gate, up], made, interpret=interpret)
+    return value
 
 
 def bias_gelu(product: jax.Array, bias: jax.Array, *, interpret: bool) -> jax.Array:
@@ -54,10 +52,9 @@ def bias_gelu(product: jax.Array, bias: jax.Array, *, interpret: bool) -> jax.Ar
         x, share = _shares(product_ref, bias_ref, here, there)
         plgpu.store(value_ref.at[:, here], (x * share).astype(product.dtype), mask=there[None])
 
-    made = jax.ShapeDtypeStruct(product.shape, product.dtype)
-    in_specs = [_by_rows(product), _whole(bias)]
-    run = _launcher(kernel, "bias_gelu", product, in_specs, interpret=interpret)
-    return run(_by_rows(product), made)(product, bias)
+    made = [jax.ShapeDtypeStruct(product.shape, product.dtype)]
+    (value,) = _launch(kernel, "bias_gelu", [product, bias], made, interpret=interpret)
+    return value
 
 
 def bias_gelu_gradient(
@@ -82,7 +79,7 @@ def bias_gelu_gradient(
         d = plgpu.load(d_ref.at[:, here], mask=there[None], other=0.0).astype(jnp.float32)
         x, share = _shares(product_ref, bias_ref, here, there)
         value = x * share
-        bend = 2.0 * _SCALE * (1.0 + 3.0 * _CUBE * x * x)
+        bend = 2.0 * SCALE * (1.0 + 3.0 * CUBE * x * x)
         dx = (d * (share + value * (1.0 - share) * bend)).astype(product.dtype)
         plgpu.store(dx_ref.at[:, here], dx, mask=there[None])
         plgpu.store(value_ref.at[:, here], value.astype(product.dtype), mask=there[None])
@@ -91,10 +88,8 @@ def bias_gelu_gradient(
 
     wide = jax.ShapeDtypeStruct(product.shape, product.dtype)
     sums = jax.ShapeDtypeStruct((rows // _ROWS, columns), jnp.float32)
-    in_specs = [_by_rows(d_value), _by_rows(product), _whole(bias)]
-    out_specs = [_by_rows(product), _by_rows(product), _whole(sums)]
-    run = _launcher(kernel, "bias_gelu_gradient", product, in_specs, interpret=interpret)
-    dx, value, total = run(out_specs, [wide, wide, sums])(d_value, product, bias)
+    given, made = [d_value, product, bias], [wide, wide, sums]
+    dx, value, total = _launch(kernel, "bias_gelu_gradient", given, made, interpret=interpret)
     return dx, value, total.sum(axis=0)
 
 
@@ -109,7 +104,7 @@ def _shares(product_ref: Any, bias_ref: Any, here: Any, there: Any) -> tuple[jax
 
 def _share(x: jax.Array) -> jax.Array:
     """Of a number that its GELU is."""
-    return 1.0 / (1.0 + jnp.exp2(x * (_EXPONENT * (1.0 + _CUBE * x * x))))
+    return 1.0 / (1.0 + jnp.exp2(x * (EXPONENT * (1.0 + CUBE * x * x))))
 
 
 def _columns(count: int) -> tuple[Any, jax.Array]:
@@ -118,22 +113,30 @@ def _columns(count: int) -> tuple[Any, jax.Array]:
     return pl.ds(begin, _COLUMNS), begin + jnp.arange(_COLUMNS) < count
 
 
-def _launcher(
-    kernel: Any, name: str, wide: jax.Array, in_specs: list[pl.BlockSpec], *, interpret: bool
-) -> Any:
-    rows, columns = wide.shape
-    grid = rows // _ROWS, -(-columns // _COLUMNS)
+def _launch(
+    kernel: Callable[..., None],
+    name: str,
+    given: Sequence[jax.Array],
+    made: Sequence[jax.ShapeDtypeStruct],
+    *,
+    interpret: bool,
+) -> list[jax.Array]:
+    """Runs a kernel over the rows and columns of what is given first; other arrays are whole."""
+    rows, columns = given[0].shape
 
-    def run(out_specs: Any, out_shape: Any) -> Any:
-        how = {"interpret": interpret, "warps": _WARPS}
-        return launch(kernel, name, grid, in_specs, out_specs, out_shape, **how)
+    def spec(array: Any) -> pl.BlockSpec:
+        if array.shape == (rows, columns):
+            return pl.BlockSpec((_ROWS, columns), lambda i, _: (i, 0))
+        return pl.BlockSpec(array.shape, lambda *_: (0,) * array.ndim)
 
-    return run
-
-
-def _by_rows(array: Any) -> pl.BlockSpec:
-    return pl.BlockSpec((_ROWS, array.shape[1]), lambda i, _: (i, 0))
-
-
-def _whole(array: Any) -> pl.BlockSpec:
-    return pl.BlockSpec(array.shape, lambda *_: (0,) * len(array.shape))
+    run = launch(
+        kernel,
+        name,
+        (rows // _ROWS, -(-columns // _COLUMNS)),
+        [spec(array) for array in given],
+        [spec(array) for array in made],
+        list(made),
+        interpret=interpret,
+        warps=_WARPS,
+    )
+    return run(*given)

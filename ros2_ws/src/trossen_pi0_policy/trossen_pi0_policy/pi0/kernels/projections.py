@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from trossen_pi0_policy.pi0.config import ExpertConfig
+from trossen_pi0_policy.pi0.gelu import CUBE, SCALE
 from trossen_pi0_policy.pi0.kernels.launching import DEPTH, launch, products
 from trossen_pi0_policy.pi0.kernels.tables import EPSILON, ROWS, Modulation, Tables
 
@@ -16,7 +17,6 @@ _QKV_COLUMNS = 16
 _MLP_COLUMNS = 32
 _SPLIT_COLUMNS = 64
 _SPLITS = 8
-_SQRT_2_OVER_PI = 0.7978845608028654
 
 
 def fits(config: ExpertConfig, suffix_len: int) -> bool:
@@ -203,7 +203,7 @@ def add_normalise(
 
 def _gelu(x: jax.Array) -> jax.Array:
     """The tanh form, by an exponential."""
-    inner = _SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)
+    inner = SCALE * (x + CUBE * x * x * x)
     return x / (1.0 + jnp.exp(-2.0 * inner))
 
 

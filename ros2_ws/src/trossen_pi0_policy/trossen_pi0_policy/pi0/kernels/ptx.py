@@ -198,7 +198,9 @@ class Thread:
         """Four words or float32 numbers to global memory that nobody reads soon."""
         kind = "f" if values[0].type == self.f32 else "r"
         text = "st.global.cs.v4.b32 [$0], {$1,$2,$3,$4};"
-        self._do(text, f"l,{','.join([kind] * 4)}", address, *values)
+        kinds = f"l,{','.join([kind] * 4)},~{{memory}}"
+        nothing = ir.Type.parse("!llvm.void")
+        llvm.inline_asm(nothing, [address, *values], text, kinds, has_side_effects=True)
 
     def load(self, address: Value, *, shared_by_warps: bool = False) -> list[Value]:
         """Four words of global memory that nobody writes meanwhile.
@@ -222,8 +224,3 @@ class Thread:
         both = llvm.StructType.get_literal(kinds)
         found: Any = llvm.inline_asm(both, operands, text, constraints, has_side_effects=False)
         return [llvm.extractvalue(kind, found, [i]) for i, kind in enumerate(kinds)]
-
-    def _do(self, text: str, constraints: str, *operands: Value) -> None:
-        nothing = ir.Type.parse("!llvm.void")
-        seen = ",".join(filter(None, (constraints, "~{memory}")))
-        llvm.inline_asm(nothing, operands, text, seen, has_side_effects=True)

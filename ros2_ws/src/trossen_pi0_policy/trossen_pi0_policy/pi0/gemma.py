@@ -191,7 +191,7 @@ class ExpertLayer(nn.Module):
             normed, gate = self.attention_norm(x, condition)
             heads = self.qkv(normed)
         heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
-        turned: Any = rotated(self.passes, (c.num_heads, c.num_kv_heads), heads, rope)
+        turned = rotated(self.passes, (c.num_heads, c.num_kv_heads), heads, rope)
         q, k, v = (checkpoint_name(y, f"{self.name}_qkv") for y in turned)
         return q, k, v, gate, x
 

@@ -139,10 +139,7 @@ def feed_forward(
     return _feed_forward(passes, name, x, inner, gate_up, down)[0]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def rotated(
-    passes: Passes, counts: tuple[int, int], heads: jax.Array, rope: Rope
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def rotated(passes: Passes, counts: tuple[int, int], heads: jax.Array, rope: Rope) -> Given:
     """Queries (scaled), keys and values, the first two rotated.
 
     Args:
@@ -151,11 +148,10 @@ def rotated(
         heads: of queries, keys and values, shape (batch, tokens, heads, head_dim).
         rope: of the tokens.
     """
-    del passes
-    queries, keys = counts
-    q, k, v = jnp.split(heads, [queries, queries + keys], axis=2)
-    q = apply_rope(q, rope) * jnp.asarray(heads.shape[-1] ** -0.5, heads.dtype)
-    return q, apply_rope(k, rope), v
+    if passes == "none":  # derivatives along a direction are asked for too
+        return _rotate(counts, heads, rope)
+    turned: Any = _rotated_by_kernel(passes, counts, heads, rope)
+    return turned
 
 
 # Their gradients --------------------------------------------------------------------------------
@@ -282,20 +278,35 @@ def _feed_forward_backward(passes: Passes, name: str, saved: Any, dy: jax.Array)
     return dx, None, (None, None, db), (None, da)
 
 
+def _rotate(counts: tuple[int, int], heads: jax.Array, rope: Rope) -> Given:
+    queries, keys = counts
+    q, k, v = jnp.split(heads, [queries, queries + keys], axis=2)
+    q = apply_rope(q, rope) * jnp.asarray(heads.shape[-1] ** -0.5, heads.dtype)
+    return q, apply_rope(k, rope), v
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _rotated_by_kernel(
+    passes: Passes, counts: tuple[int, int], heads: jax.Array, rope: Rope
+) -> Given:
+    del passes
+    return _rotate(counts, heads, rope)
+
+
 def _rotated(
     passes: Passes, counts: tuple[int, int], heads: jax.Array, rope: Rope
 ) -> tuple[Given, Rope]:
-    return rotated(passes, counts, heads, rope), rope
+    del passes
+    return _rotate(counts, heads, rope), rope
 
 
 def _rotated_backward(
     passes: Passes, counts: tuple[int, int], rope: Rope, gradients: Given
 ) -> tuple[jax.Array, None]:
-    del counts
     q = gradients[0]
     rows = q.shape[0] * q.shape[1]
     tables = [_flat(x) for x in rope]
-    if passes != "none" and kernels.rotation_fits(len(tables[0]), q.shape[-1]):
+    if kernels.rotation_fits(len(tables[0]), q.shape[-1]):
         made = kernels.rotate_back(
             *(x.reshape(rows, -1) for x in gradients),
             *tables,
@@ -303,10 +314,9 @@ def _rotated_backward(
             interpret=passes == "interpret",
         )
         return made.reshape(*q.shape[:2], -1, q.shape[-1]), None
-    cos, sin = rope
-    back = cos, -sin
-    queries = apply_rope(q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), back)
-    return jnp.concatenate([queries, apply_rope(gradients[1], back), gradients[2]], axis=2), None
+    shape = (*q.shape[:2], sum(counts) + counts[1], q.shape[-1])
+    _, back = jax.vjp(lambda heads: _rotate(counts, heads, rope), jnp.zeros(shape, q.dtype))
+    return back(gradients)[0], None
 
 
 normalised.defvjp(_normalised, _normalised_backward)
@@ -315,7 +325,7 @@ wide_product.defvjp(_wide_product, _wide_product_backward)
 product_with_inner.defvjp(_product_with_inner, _product_with_inner_backward)
 without_inner.defvjp(_without_inner, _without_inner_backward)
 feed_forward.defvjp(_feed_forward, _feed_forward_backward)
-rotated.defvjp(_rotated, _rotated_backward)
+_rotated_by_kernel.defvjp(_rotated, _rotated_backward)
 
 
 # Passes -----------------------------------------------------------------------------------------

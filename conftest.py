@@ -1,3 +1,3 @@
 """What all tests share."""
 
-pytest_plugins = ["fixtures.stalls"]
+pytest_plugins = ["fixtures.interrupts", "fixtures.stalls"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -95,16 +96,14 @@ def test_wandb_that_is_missing_or_refuses_removes_nothing(command, begun, tmp_pa
     assert status == 1
     assert "--wandb needs the package wandb: pip install" in said
     monkeypatch.delitem(sys.modules, "wandb")
-    fake = tmp_path / "fake"
-    fake.mkdir()
-    (fake / "wandb.py").write_text(
-        "class Error(Exception): pass\ndef init(**_): raise Error('no login')\n"
-    )
-    monkeypatch.syspath_prepend(str(fake))
+    # Neither a key nor a place that could have one.
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     status, said = command("--overwrite", "--wandb")
-    monkeypatch.delitem(sys.modules, "wandb")
     assert status == 1
-    assert "--wandb: Weights & Biases takes no run: no login" in said
+    assert "--wandb: Weights & Biases takes no run: No API key configured" in said
     assert "losses.jsonl" in names(begun)
 
 

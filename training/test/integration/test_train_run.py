@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from domain_coordinator import domain_id
+from PIL import Image
 from typing_extensions import override
+from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
 from fixtures.bags import Episode
 from fixtures.checkpoints import STAGED_STATE, write_seeded_checkpoint
@@ -69,6 +72,15 @@ def compiled_once(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def wandb_offline(home):
+    """Runs of Weights & Biases are written into ``home``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_DIR", str(home))
+        yield
+
+
 def start(words, *more, before=(), **how):
     command = [*before, sys.executable, "-m", "trossen_pi0_training.train", *words, *more]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **how)
@@ -102,7 +114,7 @@ class Runs:
 def runs(home, words):
     folder = home / "checkpoints" / "debug"
     quiet = ["--validation.interval", "0"]
-    first = start(words, "--exp-name", "killed", *quiet, "--num-train-steps", "100000")
+    first = start(words, "--exp-name", "killed", *quiet, "--num-train-steps", "100000", "--wandb")
     deadline = time.monotonic() + DEADLINE_S
     while not any(entry.name.isdecimal() for entry in (folder / "killed").glob("*")):
         assert time.monotonic() < deadline
@@ -116,6 +128,7 @@ def runs(home, words):
     steps = ["--num-train-steps", str(last)]
     moved = shutil.copytree(home / "set", home / "moved")
     here = ["--data.root", str(moved)]
+    words = [*words, "--wandb"]
     status, text = finish(start(words, "--exp-name", "killed", *quiet, *steps, *here, "--resume"))
     assert status == 0, text
     assert f"resuming from step {newest}" in text
@@ -163,6 +176,47 @@ def test_a_run_leaves_what_people_look_at(runs, home):
     assert said["policy_metadata"]["camera_names"][0] == "cam_high"
     assert said["policy_metadata"]["fps"] == 30.0
     assert [entry.name for entry in folder.glob("[0-9]*")] == [str(runs.steps)]
+
+
+def wandb_records(file):
+    """What a file of Weights & Biases holds: a log as LevelDB writes it, in blocks of 32 KiB."""
+    data, at, payload = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if (rest := 32768 - at % 32768) < 7:
+            at += rest
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        payload += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in {1, 4}:  # whole, or the last part
+            yield Record.FromString(payload)
+            payload = b""
+
+
+def test_wandb_has_the_figures_of_a_run_and_its_plots(runs, home):
+    written = {"killed": [], "whole": []}
+    for file in sorted((home / "wandb").glob("offline-run-*/*.wandb")):
+        records = list(wandb_records(file))
+        (run,) = (record.run for record in records if record.HasField("run"))
+        assert run.run_id == (runs.whole.parent / run.display_name / "wandb_id.txt").read_text()
+        history = [
+            {(item.key or "/".join(item.nested_key)): item.value_json for item in items}
+            for items in (record.history.item for record in records if record.HasField("history"))
+        ]
+        written[run.display_name].append((file.parent, history))
+    assert {name: len(parts) for name, parts in written.items()} == {"killed": 2, "whole": 1}
+    ((folder, history),) = written["whole"]
+    found = {int(entry["_step"]): float(entry["loss"]) for entry in history if "loss" in entry}
+    losses = read_losses(runs.whole)
+    begins = [0, *found]
+    means = [np.mean([losses[i] for i in range(*span)]) for span in pairwise(begins)]
+    assert list(found.values()) == pytest.approx(means, rel=1e-5)
+    assert len(found) >= runs.steps // 5
+    assert "val_loss" in history[-1]
+    (plot,) = (runs.whole / "validation").glob("*.png")
+    (picture,) = (folder / "files" / "media" / "images").glob("held_out_chunks_*.png")
+    with Image.open(plot) as ours, Image.open(picture) as theirs:
+        np.testing.assert_array_equal(ours.convert("RGB"), theirs.convert("RGB"))
 
 
 @pytest.mark.timeout(180)

@@ -95,6 +95,8 @@ class Trackers(Figures):
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
         self._board.add_image(name, pixels, step, dataformats="HWC")
+        if self._wandb is not None:
+            self._wandb.log({name: import_wandb().Image(str(file))}, step=step)
 
 
 def read_losses(folder: Path) -> dict[int, float]:
@@ -124,7 +126,7 @@ def import_wandb() -> Any:
         TrainingError: it is not installed, or damaged.
     """
     try:
-        import wandb  # pyright: ignore[reportMissingImports]
+        import wandb
     except ImportError as error:
         raise TrainingError(
             f"--wandb needs the package wandb: pip install 'trossen_pi0_training[wandb]' ({error})"

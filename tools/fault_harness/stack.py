@@ -101,12 +101,17 @@ class Stack:
         self.checked_until_s = time.monotonic()
 
     def close(self) -> None:
-        """Ends all processes and servers."""
+        """Ends all processes and servers.
+
+        The kit goes first. A process that is killed while it writes to a port of Fast DDS's shared
+        memory leaves the port locked; the owner makes a new one after a second, and ends by a
+        segmentation fault if it closes meanwhile (Fast DDS 2.14, ``SharedMemManager::Listener``).
+        """
+        self.kit.close()
         for node in (self.policy, self.controller):
             node.kill()
         self.server.stop()
         self.arms.kill()
-        self.kit.close()
 
     # Life ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,13 +28,16 @@ class _Stream:
     subscription: Any = None
     offered: tuple[Qos, ...] = ()
     watch: SequenceWatch = field(default_factory=SequenceWatch)
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_DEPTH))
+    repeated: frozenset[tuple[int, int]] = frozenset()
 
 
 class TopicSubscriptions:
     """Takes the serialised messages of the topics. One thread: that of the node's callbacks.
 
     Each subscription takes what the publishers of its topic offer: reliable and latched if all of
-    them are, so that none goes unheard.
+    them are, so that none goes unheard. What a latched publisher keeps comes again to the
+    subscription that follows another; it is taken once.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class TopicSubscriptions:
             self._take_waiting(stream, _MOST_AT_ONCE)
 
         stream.watch = SequenceWatch()
+        stream.repeated = frozenset(stream.recent)
         stream.subscription = self._node.create_subscription(
             stream.type,
             stream.topic.name,
@@ -131,6 +136,10 @@ class TopicSubscriptions:
             if lost:
                 self._lost(topic, lost)
         published_ns = info["source_timestamp"] or 0
+        if sequence and published_ns:
+            if (sequence, published_ns) in stream.repeated:
+                return
+            stream.recent.append((sequence, published_ns))
         arrived_ns = self._now_ns()
         if arrived_ns is None:
             arrived_ns = info["received_timestamp"] or self._node.get_clock().now().nanoseconds

@@ -97,12 +97,13 @@ class Kit:
 
     def close(self):
         self.traffic.stop()
-        if self.recorder is not None and self.recorder.poll() is None:
-            self.recorder.kill()
-            self.recorder.wait()
         self.client.close()
         self.node.destroy_node()
         self.traffic_node.destroy_node()
+        # Not before: see ``Stack.close`` of fault_harness.
+        if self.recorder is not None and self.recorder.poll() is None:
+            self.recorder.kill()
+            self.recorder.wait()
 
 
 @pytest.fixture

@@ -108,9 +108,10 @@ class Listener:
         return answer
 
     def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
+        if self.context.ok():
+            self.executor.shutdown()
+            self.node.destroy_node()
+            rclpy.shutdown(context=self.context)
 
 
 @pytest.fixture
@@ -250,6 +251,7 @@ def test_killed_node_takes_the_arms_with_it(
 ) -> None:
     listener.until_all(1)
     physics = physics_of(node)
+    listener.close()  # before the kill: see ``Stack.close`` of fault_harness
     node.kill()
     node.wait()
     wait_until(lambda: not physics.is_running(), "end of the physics")

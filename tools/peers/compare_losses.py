@@ -7,6 +7,11 @@ By hand, with an installed checkout of openpi, whose ``scripts`` are on the path
 LoRA on both experts; parameters, batches and the random keys of each step are the same, pictures
 are augmented. The model is small (golden case ``pi0_lora``), or with ``--size full``, on a GPU, of
 full size and drawn at random. In float32, and in bfloat16, where both round, each in its way.
+
+Roundings grow from step to step. How far they alone take two trainings apart is shown by
+``--noise``, openpi against itself: from a start whose trained parameters are changed by as much as
+a rounding to bfloat16, and compiled so that each operation's result is rounded as it is written
+in the program, where the compiler else keeps float32 between operations that it joins.
 """
 
 from __future__ import annotations
@@ -16,8 +21,8 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 from unittest import mock
 
 import jax
@@ -50,6 +55,12 @@ _BATCHES, _SEED = 8, 0
 _PRESET = "compared"
 _VARIANTS = ("gemma_2b_lora", "gemma_300m_lora")
 """Of openpi, by whose names it decides what is frozen."""
+
+Kernels = Literal["auto", "none"]
+
+CHANGED, ROUNDED = "openpi, start changed", "openpi, each operation rounded"
+NOISE = (CHANGED, ROUNDED)
+"""Trainings by openpi that differ from its own by roundings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,52 +114,91 @@ def batches(size: Size) -> list[dict[str, Any]]:
     ]
 
 
-def openpi_losses(size: Size, steps: int, dtype: str) -> tuple[list[float], Mapping[str, Any]]:
-    """Losses of openpi's training, and the parameters it began with, by path."""
-    ours = size.model()
-    model = Pi0Config(
-        dtype=dtype,
-        paligemma_variant=_VARIANTS[0],
-        action_expert_variant=_VARIANTS[1],
-        action_horizon=ours.action_horizon,
-        max_token_len=ours.max_token_len,
-    )
-    loader: dict[str, Any] = {} if size.full else {"weight_loader": Seeded()}
-    config = configs.TrainConfig(
-        name="compared",
-        exp_name="compared",
-        model=model,
-        freeze_filter=model.get_freeze_filter(),
-        lr_schedule=optimizer.CosineDecaySchedule(*size.rate),
-        ema_decay=None,
-        batch_size=size.batch,
-        seed=_SEED,
-        wandb_enabled=False,
-        **loader,
-    )
-    key, init = jax.random.split(jax.random.key(_SEED))
-    # Newer JAX makes observations of descriptions, which openpi's checks of types refuse.
-    small = contextlib.nullcontext() if size.full else sizes(_CASE, *_VARIANTS)
-    with small, array_typing.disable_typechecking():
-        state, _ = train.init_train_state(config, init, sharding.make_mesh(1), resume=False)
-        start: Any = traverse_util.flatten_dict(state.params.to_pure_dict(), sep="/")
-        start = {path: jnp.copy(leaf) for path, leaf in start.items()}
-        step = jax.jit(functools.partial(train.train_step, config), donate_argnums=1)
-        seen, losses = [_openpi_batch(each) for each in batches(size)], []
-        for i in range(steps):
-            state, info = step(key, state, seen[i % _BATCHES])
-            losses.append(float(info["loss"]))
-            _tell("openpi", i, losses[-1])
-    return losses, start
+class Openpi:
+    """Openpi's training of this size from one start, any number of times."""
+
+    def __init__(self, size: Size, dtype: str) -> None:
+        self._size = size
+        ours = size.model()
+        model = Pi0Config(
+            dtype=dtype,
+            paligemma_variant=_VARIANTS[0],
+            action_expert_variant=_VARIANTS[1],
+            action_horizon=ours.action_horizon,
+            max_token_len=ours.max_token_len,
+        )
+        loader: dict[str, Any] = {} if size.full else {"weight_loader": Seeded()}
+        self._config = configs.TrainConfig(
+            name="compared",
+            exp_name="compared",
+            model=model,
+            freeze_filter=model.get_freeze_filter(),
+            lr_schedule=optimizer.CosineDecaySchedule(*size.rate),
+            ema_decay=None,
+            batch_size=size.batch,
+            seed=_SEED,
+            wandb_enabled=False,
+            **loader,
+        )
+        self._key, init = jax.random.split(jax.random.key(_SEED))
+        with self._sizes():
+            mesh = sharding.make_mesh(1)
+            self._state, _ = train.init_train_state(self._config, init, mesh, resume=False)
+        self._step = jax.jit(functools.partial(train.train_step, self._config), donate_argnums=1)
+
+    @contextlib.contextmanager
+    def _sizes(self) -> Iterator[None]:
+        small = contextlib.nullcontext() if self._size.full else sizes(_CASE, *_VARIANTS)
+        # Newer JAX makes observations of descriptions, which openpi's checks of types refuse.
+        with small, array_typing.disable_typechecking():
+            yield
+
+    def start(self) -> dict[str, Any]:
+        """The parameters that it begins with, by path."""
+        start: Any = traverse_util.flatten_dict(self._state.params.to_pure_dict(), sep="/")
+        return {path: jnp.copy(leaf) for path, leaf in start.items()}  # steps consume them
+
+    def losses(self, steps: int, whose: str) -> list[float]:
+        """Losses of a training: ``openpi``, or one that differs by roundings (``NOISE``)."""
+        state = jax.tree.map(jnp.copy, self._state)
+        if whose == CHANGED:
+            state = dataclasses.replace(state, params=_changed(state.params))
+        seen = [_openpi_batch(each) for each in batches(self._size)]
+        with self._sizes():
+            step: Any = self._step
+            if whose == ROUNDED:
+                compiler: dict[str, bool | str] = {"xla_allow_excess_precision": False}
+                step = step.lower(self._key, state, seen[0]).compile(compiler_options=compiler)
+            losses = []
+            for i in range(steps):
+                state, info = step(self._key, state, seen[i % _BATCHES])
+                losses.append(float(info["loss"]))
+                _tell(whose, i, losses[-1])
+        return losses
 
 
-def our_losses(size: Size, steps: int, dtype: str, start: Mapping[str, Any]) -> list[float]:
-    """Losses of our training from the same parameters."""
+def _changed(params: Any) -> Any:
+    """The parameters, those in float32 (the trained ones) off by up to half a bfloat16 step."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(_SEED), len(leaves))
+    return tree.unflatten(
+        leaf * (1 + jax.random.uniform(key, leaf.shape, leaf.dtype, -(2.0**-9), 2.0**-9))
+        if leaf.dtype == jnp.float32
+        else leaf
+        for key, leaf in zip(keys, leaves, strict=True)
+    )
+
+
+def our_losses(
+    size: Size, steps: int, dtype: str, start: Mapping[str, Any], kernels: Kernels
+) -> list[float]:
+    """Losses of our training from the same parameters, with or without kernels of our own."""
     model = size.model()
     config = dataclasses.replace(
         find_config("pi0_trossen_transfer_block"),
         model=_PRESET,
         dtype=dtype,
+        kernels=kernels,
         batch_size=size.batch,
         seed=_SEED,
         optimizer=OptimizerConfig(*size.rate),
@@ -162,8 +212,12 @@ def our_losses(size: Size, steps: int, dtype: str, start: Mapping[str, Any]) -> 
         for i in range(steps):
             state, metrics = step(state, seen[i % _BATCHES])
             losses.append(float(metrics.loss))
-            _tell("ours", i, losses[-1])
+            _tell(_ours(kernels), i, losses[-1])
     return losses
+
+
+def _ours(kernels: Kernels) -> str:
+    return f"ours, kernels {kernels}"
 
 
 def _tell(whose: str, step: int, loss: float) -> None:
@@ -211,25 +265,50 @@ def _our_batch(each: Mapping[str, Any]) -> Batch:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the losses of some steps, and how far they are apart at most."""
+    """Prints the losses of some steps, and how far each training is from openpi's."""
     parser = argparse.ArgumentParser(prog="python -m peers.compare_losses")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--kernels", nargs="+", choices=["auto", "none"], default=["auto"])
+    parser.add_argument("--noise", action="store_true", help="also openpi against itself")
     options = parser.parse_args(argv)
-    size = SIZES[options.size]
+    size, steps = SIZES[options.size], options.steps
     for dtype in options.dtype:
-        theirs, start = openpi_losses(size, options.steps, dtype)
-        ours = our_losses(size, options.steps, dtype, start)
-        apart = np.abs(np.array(ours) - theirs) / theirs
-        sys.stdout.write(f"{dtype}\n| step | openpi | ours | apart |\n| --- | --- | --- | --- |\n")
-        for i in sorted(
-            {0, 1, *range(9, options.steps, max(1, options.steps // 10)), options.steps - 1}
-        ):
-            sys.stdout.write(f"| {i} | {theirs[i]:.6f} | {ours[i]:.6f} | {apart[i]:.1e} |\n")
-        sys.stdout.write(f"at most {apart.max():.1e}, mean {apart.mean():.1e}\n")
-        sys.stdout.flush()
+        openpi = Openpi(size, dtype)
+        theirs = openpi.losses(steps, "openpi")
+        runs = {}
+        for kernels in options.kernels:
+            runs[_ours(kernels)] = our_losses(size, steps, dtype, openpi.start(), kernels)
+        for whose in NOISE if options.noise else ():
+            runs[whose] = openpi.losses(steps, whose)
+        _report(dtype, np.array(theirs), {name: np.array(run) for name, run in runs.items()})
     return 0
+
+
+def _report(dtype: str, theirs: np.ndarray, runs: Mapping[str, np.ndarray]) -> None:
+    steps = len(theirs)
+    shown = sorted({0, 1, *range(9, steps, max(1, steps // 10)), steps - 1})
+    lines = [
+        dtype,
+        "| step | openpi | " + " | ".join(runs) + " |",
+        "| --- " * (len(runs) + 2) + "|",
+    ]
+    for i in shown:
+        row = [f"{losses[i]:.6f}" for losses in (theirs, *runs.values())]
+        lines.append(f"| {i} | {' | '.join(row)} |")
+    lines += [
+        "",
+        "| from openpi | at most | mean | mean of the first half | mean loss of the last quarter |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, losses in {"openpi": theirs, **runs}.items():
+        apart = np.abs(losses - theirs) / theirs
+        spread = [apart.max(), apart.mean(), apart[: max(1, steps // 2)].mean()]
+        figures = [f"{figure:.1e}" for figure in spread]
+        lines.append(f"| {name} | {' | '.join(figures)} | {losses[steps * 3 // 4 :].mean():.4f} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
